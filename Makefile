@@ -1,0 +1,46 @@
+# Two commands do everything: `make demo` runs the gateway on an example, `make test` checks the project.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint fast bench protos lock goldens clean
+
+demo: $(READY)
+	$(BIN)/pointsman demo examples/model-routing
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The tests that need no Envoy.
+fast: $(READY)
+	$(BIN)/python -m pytest tests --ignore tests/integration -n auto
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+goldens: $(READY)
+	$(BIN)/python -m pytest tests/translators --update-goldens
+
+protos: $(READY)
+	PYTHON=$(BIN)/python sh protos/generate.sh
+
+# The environment is made once and made again only when the lock file changes.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Pointsman needs Python 3.11 or later: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-annotate --no-header \
+	  pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
