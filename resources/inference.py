@@ -1,0 +1,143 @@
+"""InferencePool in both of its API groups, and InferenceModel, of the Gateway API Inference Extension."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from resources.fields import FieldError, Fields, Group, Kind, LabelKey, Labels, LabelValue, Port, ReferenceName
+from resources.meta import Object
+
+INFERENCE_GROUP = "inference.networking.k8s.io"
+X_INFERENCE_GROUP = "inference.networking.x-k8s.io"
+
+FailureMode = Literal["FailOpen", "FailClose"]
+# The port that an extension is expected on when the v1alpha2 pool names none (v1alpha2, Extension.portNumber).
+EXTENSION_PORT = 9002
+
+
+class PoolSelector(Fields, frozen=True, kw_only=True):
+    """The labels of the pods of a pool."""
+
+    match_labels: Annotated[Labels, Meta(min_length=1, max_length=64)]
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.match_labels.items()))
+
+
+class TargetPort(Fields, frozen=True, kw_only=True):
+    """A port of each pod of a pool: with several, each is an endpoint of its own."""
+
+    number: Port
+
+
+class EndpointPickerPort(Fields, frozen=True, kw_only=True):
+    """The port of the picker's Service."""
+
+    number: Port
+
+
+class EndpointPickerRef(Fields, frozen=True, kw_only=True):
+    """The picker that chooses among a pool's endpoints."""
+
+    group: Group = ""
+    kind: Kind = "Service"
+    name: ReferenceName
+    port: EndpointPickerPort | None = None
+    failure_mode: FailureMode = "FailClose"
+
+    def __post_init__(self) -> None:
+        if self.kind == "Service" and self.port is None:
+            raise FieldError("port", "is required when kind is Service")
+
+
+class InferencePoolSpec(Fields, frozen=True, kw_only=True):
+    """The pods of a pool, their ports, and who picks."""
+
+    selector: PoolSelector
+    target_ports: Annotated[tuple[TargetPort, ...], Meta(min_length=1, max_length=8)]
+    app_protocol: Literal["http", "kubernetes.io/h2c"] = "http"
+    endpoint_picker_ref: EndpointPickerRef | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.target_ports)) != len(self.target_ports):
+            raise FieldError("targetPorts", "port numbers must differ")
+
+
+class InferencePool(Object, frozen=True, kw_only=True):
+    """Pods that serve the same models (v1)."""
+
+    GROUP = INFERENCE_GROUP
+    KIND = "InferencePool"
+    VERSIONS = ("v1",)
+
+    spec: InferencePoolSpec
+
+
+class ExtensionRef(Fields, frozen=True, kw_only=True):
+    """The picker that chooses among a v1alpha2 pool's endpoints."""
+
+    group: Group = ""
+    kind: Kind = "Service"
+    name: ReferenceName
+    port_number: Port = EXTENSION_PORT
+    failure_mode: FailureMode = "FailClose"
+
+
+class XInferencePoolSpec(Fields, frozen=True, kw_only=True):
+    """The pods of a v1alpha2 pool, their port, and who picks.
+
+    `extensionRef` may be left out, which the schema forbids but products built on v1alpha2 allow.
+    """
+
+    selector: Annotated[Mapping[LabelKey, LabelValue], Meta(min_length=1, max_length=64)]
+    target_port_number: Port
+    extension_ref: ExtensionRef | None = None
+
+
+class XInferencePool(Object, frozen=True, kw_only=True):
+    """Pods that serve the same models (v1alpha2 of the experimental group)."""
+
+    GROUP = X_INFERENCE_GROUP
+    KIND = "InferencePool"
+    VERSIONS = ("v1alpha2",)
+
+    spec: XInferencePoolSpec
+
+
+class PoolReference(Fields, frozen=True, kw_only=True):
+    """A pool in the same namespace."""
+
+    group: Group = X_INFERENCE_GROUP
+    kind: Kind = "InferencePool"
+    name: ReferenceName
+
+
+class TargetModel(Fields, frozen=True, kw_only=True):
+    """A model of the server that answers a share of a model's requests."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=253)]
+    weight: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
+class InferenceModelSpec(Fields, frozen=True, kw_only=True):
+    """A model that clients ask for; no `criticality` means Standard, no target models mean the model itself."""
+
+    model_name: Annotated[str, Meta(min_length=1, max_length=256)]
+    criticality: Literal["Critical", "Standard", "Sheddable"] | None = None
+    target_models: Annotated[tuple[TargetModel, ...], Meta(max_length=10)] = ()
+    pool_ref: PoolReference
+
+    def __post_init__(self) -> None:
+        if len({target.weight is None for target in self.target_models}) > 1:
+            raise FieldError("targetModels", "weights must be set for all target models or for none")
+
+
+class InferenceModel(Object, frozen=True, kw_only=True):
+    """A model, its importance and the pool that serves it."""
+
+    GROUP = X_INFERENCE_GROUP
+    KIND = "InferenceModel"
+    VERSIONS = ("v1alpha2",)
+
+    spec: InferenceModelSpec
