@@ -1,0 +1,8 @@
+"""Serves sealed resources over the delta xDS protocol; knows no Kubernetes."""
+
+from xds.encoder import encode
+from xds.server import AdsServer
+from xds.snapshot import Sealed, Snapshot, seal
+from xds.status import ClientStatus, Nack, Peer, TypeStatus
+
+__all__ = ["AdsServer", "ClientStatus", "Nack", "Peer", "Sealed", "Snapshot", "TypeStatus", "encode", "seal"]

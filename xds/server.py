@@ -1,0 +1,189 @@
+"""The ADS server: pumps messages between sockets and the streams of the groups; all decisions are theirs.
+
+Each client has one reader and one writer.  The writer waits for a slow client, and what it has yet to write is bounded
+by the protocol: one response for each type.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+import grpc
+
+from protos.pointsman.envoy.v1.base_pb2 import Node
+from protos.pointsman.envoy.v1.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from xds.group import Delivery, Group
+from xds.snapshot import Snapshot
+from xds.status import ENVOY, PICKER, ClientStatus, Nack, NackHandler, Peer, describe
+from xds.stream import Response, Stream
+from xds.wire import METHOD, read, write
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A client that is gone without a word is noticed: pickers wait for the answers of every connected Envoy.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # A second server on the same port would silently take half of the clients.
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    peer: Peer
+    stream: Stream
+    # None ends the writer.
+    outbox: asyncio.Queue[Response | None] = field(default_factory=asyncio.Queue)
+
+
+class AdsServer:
+    """Serves each group of clients its latest snapshot over the delta ADS protocol.
+
+    `address` is "host:port", where port 0 takes a free one, or "unix:/path".  `on_nack` is called for each resource
+    that a client refuses.
+    """
+
+    def __init__(self, address: str, on_nack: NackHandler = lambda _: None) -> None:
+        self.address = address
+        self._on_nack = on_nack
+        self._groups: dict[str, Group] = {}
+        self._clients: dict[int, _Client] = {}
+        self._changed = asyncio.Event()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        service, method = METHOD.strip("/").split("/")
+        handler = grpc.stream_stream_rpc_method_handler(
+            self._serve,
+            request_deserializer=DeltaDiscoveryRequest.FromString,
+            response_serializer=DeltaDiscoveryResponse.SerializeToString,
+        )
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+
+    async def start(self) -> None:
+        """Listen; raise RuntimeError when the address cannot be bound."""
+        port = self._server.add_insecure_port(self.address)
+        if not self.address.startswith("unix:"):
+            self.address = f"{self.address.rpartition(':')[0]}:{port}"
+        await self._server.start()
+
+    async def stop(self, grace: float = 0.5) -> None:
+        """End all streams and stop listening, within `grace` seconds."""
+        for client in self._clients.values():
+            client.outbox.put_nowait(None)
+        await self._server.stop(grace)
+
+    def publish(self, group: str, snapshot: Snapshot) -> None:
+        """Have the clients of a group hold a snapshot; an empty one takes everything from them.
+
+        The clients of a group that was never published are sent nothing, so that they keep what they have.
+        """
+        self._deliver(self._group(group).publish(snapshot))
+
+    def status(self) -> tuple[ClientStatus, ...]:
+        """Describe every connected stream."""
+        clients = sorted(self._clients.values(), key=lambda client: (client.peer.group, client.peer.node))
+        return tuple(
+            describe(client.peer, client.stream, in_sync=self._is_in_sync(client.peer.group, client.stream))
+            for client in clients
+        )
+
+    async def wait_in_sync(self, group: str, timeout: float) -> bool:  # noqa: ASYNC109 - the caller's patience
+        """Wait until the group has an Envoy, and each has accepted its snapshot; tell whether they have.
+
+        Return False after `timeout` seconds, or as soon as they have settled with something refused.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    changed = self._changed
+                    verdict = self._verdict(group)
+                    if verdict is not None:
+                        return verdict
+                    await changed.wait()
+        except TimeoutError:
+            return False
+
+    def _verdict(self, name: str) -> bool | None:
+        """Tell whether a group's Envoys are in sync; None while that may still come about by itself."""
+        group = self._group(name)
+        if not group.envoys:
+            return None
+        if all(group.in_sync(envoy) for envoy in group.envoys):
+            return True
+        settled = all(envoy.settled for envoy in group.envoys)
+        return False if settled and any(envoy.refuses for envoy in group.envoys) else None
+
+    def _group(self, name: str) -> Group:
+        return self._groups.setdefault(name, Group())
+
+    def _is_in_sync(self, name: str, stream: Stream) -> bool:
+        group = self._group(name)
+        if stream in group.envoys:
+            return group.in_sync(stream)
+        return stream.settled and not stream.refuses
+
+    def _deliver(self, deliveries: Iterable[Delivery]) -> None:
+        for stream, responses in deliveries:
+            client = self._clients.get(id(stream))
+            if client is not None:
+                for response in responses:
+                    client.outbox.put_nowait(response)
+        # Whoever waits looks again, and those who come later wait for the next change.
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _serve(
+        self, requests: AsyncIterator[DeltaDiscoveryRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[DeltaDiscoveryResponse]:
+        first = await anext(requests, None)
+        if first is None:
+            return
+        if not first.HasField("node"):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first request names no node")
+        client = _Client(_peer(first.node), Stream())
+        self._join(client)
+        reader = asyncio.create_task(self._read(client, first, requests))
+        try:
+            while (response := await client.outbox.get()) is not None:
+                yield write(response)
+            if reader.done():
+                await reader
+        finally:
+            reader.cancel()
+            self._leave(client)
+
+    async def _read(
+        self, client: _Client, first: DeltaDiscoveryRequest, requests: AsyncIterator[DeltaDiscoveryRequest]
+    ) -> None:
+        try:
+            self._receive(client, first)
+            async for message in requests:
+                self._receive(client, message)
+        finally:
+            client.outbox.put_nowait(None)
+
+    def _receive(self, client: _Client, message: DeltaDiscoveryRequest) -> None:
+        self._deliver(self._group(client.peer.group).receive(client.stream, read(message)))
+        for refusal in client.stream.take_refusals():
+            sealed = refusal.sealed
+            self._on_nack(
+                Nack(client.peer, sealed.type_url, sealed.name, sealed.version, sealed.origin, refusal.message)
+            )
+
+    def _join(self, client: _Client) -> None:
+        self._clients[id(client.stream)] = client
+        group = self._group(client.peer.group)
+        if client.peer.role == PICKER:
+            group.join_picker(client.stream)
+        else:
+            group.join_envoy(client.stream)
+
+    def _leave(self, client: _Client) -> None:
+        del self._clients[id(client.stream)]
+        self._deliver(self._group(client.peer.group).leave(client.stream))
+
+
+def _peer(node: Node) -> Peer:
+    role = node.metadata.fields["role"].string_value if "role" in node.metadata.fields else ENVOY
+    return Peer(node.id, node.cluster, PICKER if role == PICKER else ENVOY, node.user_agent_name)

@@ -1,0 +1,173 @@
+"""One delta ADS stream as a state machine: requests and snapshots in, responses out; nothing here awaits.
+
+At most one response of a type is on its way; what changes in the meantime is sent together after the answer.  Across
+types the order is make before break (xds.order).  A type waits only for answers to responses that were sent, never for
+a subscription that may not come: a client answers every response, so that the stream always moves on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xds.order import removal_rank, update_rank
+from xds.snapshot import Sealed, Snapshot
+from xds.subscription import Pending, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a DeltaDiscoveryRequest says; `error` is the message of a NACK."""
+
+    type_url: str
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    initial_versions: Mapping[str, str] = field(default_factory=dict)
+    nonce: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a DeltaDiscoveryResponse is to say."""
+
+    type_url: str
+    resources: tuple[Sealed, ...]
+    removed: tuple[str, ...]
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A resource that the client refused; it is not sent again until it changes."""
+
+    sealed: Sealed
+    message: str
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """One client's stream.  It is silent until there is a snapshot: to know nothing is not to have nothing."""
+
+    snapshot: Snapshot | None = None
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    # The resources refused since they were last taken by `take_refusals`.
+    _refusals: list[Refusal] = field(default_factory=list)
+    _sent: int = 0
+    _closed: bool = False
+
+    def receive(self, request: Request) -> list[Response]:
+        """Take a request: subscriptions first, then the answer to an earlier response that it may carry."""
+        subscription = self.subscriptions.get(request.type_url)
+        if subscription is None:
+            subscription = Subscription(request.type_url)
+            if self.snapshot is not None:
+                subscription.table = self.snapshot.table(request.type_url)
+            self.subscriptions[request.type_url] = subscription
+        subscription.subscribe(request.subscribe, request.initial_versions)
+        subscription.unsubscribe(request.unsubscribe)
+        # An answer to anything but the response on its way is stale (xDS protocol, "ACK/NACK and resource nonces").
+        if subscription.outstanding is not None and subscription.outstanding.nonce == request.nonce:
+            self._answer(subscription, request.error)
+        return self._pump()
+
+    def update(self, snapshot: Snapshot) -> list[Response]:
+        """Take a new snapshot."""
+        self.snapshot = snapshot
+        for type_url, subscription in self.subscriptions.items():
+            subscription.publish(snapshot.table(type_url))
+        return self._pump()
+
+    def close(self) -> None:
+        """End the stream; nothing is sent any more."""
+        self._closed = True
+
+    def take_refusals(self) -> tuple[Refusal, ...]:
+        """Return the resources refused since the last call."""
+        refusals, self._refusals = tuple(self._refusals), []
+        return refusals
+
+    def has_answered(self, sealed: Sealed) -> bool:
+        """Tell whether the client has accepted or refused that very version of a resource."""
+        subscription = self.subscriptions.get(sealed.type_url)
+        return subscription is not None and subscription.has_answered(sealed.name, sealed.version)
+
+    def was_sent(self, sealed: Sealed) -> bool:
+        """Tell whether that very version of a resource is on its way or was answered."""
+        subscription = self.subscriptions.get(sealed.type_url)
+        return subscription is not None and subscription.was_sent(sealed.name, sealed.version)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is on its way and nothing remains to be sent."""
+        return self.snapshot is not None and all(
+            subscription.outstanding is None and subscription.pending() == Pending() and not subscription.greeting
+            for subscription in self.subscriptions.values()
+        )
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the client refuses something that the snapshot still has."""
+        return any(subscription.rejected for subscription in self.subscriptions.values())
+
+    def _answer(self, subscription: Subscription, error: str | None) -> None:
+        if error is not None:
+            self._refusals.extend(Refusal(sealed, error) for sealed in subscription.reject(error))
+            return
+        for sealed in subscription.accept():
+            # A changed cluster waits for its endpoints before it serves, but Envoy does not ask for them again.
+            if sealed.pulls is not None and sealed.pulls[0] in self.subscriptions:
+                self.subscriptions[sealed.pulls[0]].pull(sealed.pulls[1])
+
+    def _pump(self) -> list[Response]:
+        if self.snapshot is None or self._closed:
+            return []
+        return [*self._pump_updates(), *self._pump_removals()]
+
+    def _pump_updates(self) -> list[Response]:
+        responses = []
+        # A type waits for those of a strictly lower rank.
+        blocked_from: int | None = None
+        for subscription in sorted(self.subscriptions.values(), key=lambda each: update_rank(each.type_url)):
+            rank = update_rank(subscription.type_url)
+            if blocked_from is not None and rank > blocked_from:
+                break
+            if subscription.outstanding is None:
+                responses.extend(self._send_updates(subscription))
+            if blocked_from is None and self._blocks_later_types(subscription):
+                blocked_from = rank
+        return responses
+
+    def _blocks_later_types(self, subscription: Subscription) -> bool:
+        if subscription.outstanding is None:
+            return False
+        return subscription.outstanding.blocks or subscription.blocks(subscription.pending().updates)
+
+    def _send_updates(self, subscription: Subscription) -> list[Response]:
+        pending = subscription.pending()
+        updates = subscription.next_batch(pending)
+        removed = pending.absent + (pending.removals if subscription.removes_with_updates else ())
+        if not (updates or removed or subscription.greeting):
+            return []
+        return [self._send(subscription, updates, removed)]
+
+    def _pump_removals(self) -> list[Response]:
+        responses: list[Response] = []
+        # A type waits for those of a strictly lower rank to hold what the snapshot says: what was refused may
+        # still be in use in its old version, with all that it refers to.
+        unsettled_from: int | None = None
+        for subscription in sorted(self.subscriptions.values(), key=lambda each: removal_rank(each.type_url)):
+            rank = removal_rank(subscription.type_url)
+            if unsettled_from is not None and rank > unsettled_from:
+                break
+            pending = subscription.pending()
+            if pending.removals and subscription.outstanding is None:
+                responses.append(self._send(subscription, (), pending.removals))
+            is_settled = subscription.outstanding is None and pending == Pending() and not subscription.rejected
+            if unsettled_from is None and not is_settled:
+                unsettled_from = rank
+        return responses
+
+    def _send(self, subscription: Subscription, updates: tuple[Sealed, ...], removed: tuple[str, ...]) -> Response:
+        self._sent += 1
+        nonce = str(self._sent)
+        subscription.send(nonce, updates, removed)
+        return Response(subscription.type_url, updates, removed, nonce)
