@@ -1,0 +1,26 @@
+"""Model servers without GPUs: honest stand-ins for vLLM on loopback addresses, for demos, tests and experiments."""
+
+from simulator.faults import Fault, Mode
+from simulator.fleet import Fleet, RunningPod
+from simulator.manifests import PORTS_ANNOTATION, write
+from simulator.server import ModelServer, Site
+from simulator.spec import CommandError, LoraModule, ServerSpec, Timing
+from simulator.workloads import Plan, PodPlan, plan
+
+__all__ = [
+    "PORTS_ANNOTATION",
+    "CommandError",
+    "Fault",
+    "Fleet",
+    "LoraModule",
+    "Mode",
+    "ModelServer",
+    "Plan",
+    "PodPlan",
+    "RunningPod",
+    "ServerSpec",
+    "Site",
+    "Timing",
+    "plan",
+    "write",
+]

@@ -1,0 +1,77 @@
+"""vLLM's metrics in Prometheus' text format 0.0.4, under vLLM's names (docs.vllm.ai, Production Metrics).
+
+Written by hand: pickers scrape this many times a second from many pods in one process.
+"""
+
+from collections.abc import Iterator
+
+from simulator.driver import Driver
+from simulator.histogram import Histogram
+from simulator.spec import ServerSpec
+
+
+def render(spec: ServerSpec, driver: Driver) -> bytes:
+    """Write the present values of all metrics."""
+    labels = f'engine="0",model_name="{_escape(spec.served_names[0])}"'
+    return "".join((*_values(driver, labels), *_infos(spec, driver), *_histograms(driver, labels))).encode()
+
+
+def _values(driver: Driver, labels: str) -> Iterator[str]:
+    engine, counts = driver.engine, driver.engine.counts
+    gauges = (
+        ("vllm:num_requests_running", "Requests in the running batch.", engine.running),
+        ("vllm:num_requests_waiting", "Requests waiting for a place in the batch.", engine.waiting),
+        ("vllm:kv_cache_usage_perc", "Share of the KV cache in use, 1 is all.", engine.cache_usage),
+    )
+    counters = (
+        ("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", counts.queried),
+        ("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", counts.hits),
+        ("vllm:prompt_tokens_total", "Prompt tokens processed.", counts.prompt),
+        ("vllm:generation_tokens_total", "Tokens generated.", counts.generated),
+        ("vllm:num_preemptions_total", "Preemptions.", counts.preemptions),
+    )
+    for name, about, value in gauges:
+        yield f"# HELP {name} {about}\n# TYPE {name} gauge\n{name}{{{labels}}} {float(value)!r}\n"
+    for name, about, count in counters:
+        yield f"# HELP {name} {about}\n# TYPE {name} counter\n{name}{{{labels}}} {float(count)!r}\n"
+    name = "vllm:request_success_total"
+    yield f"# HELP {name} Requests finished, by reason.\n# TYPE {name} counter\n"
+    for reason in ("stop", "length", "abort"):
+        yield f'{name}{{{labels},finished_reason="{reason}"}} {float(driver.seen.finished[reason])!r}\n'
+
+
+def _infos(spec: ServerSpec, driver: Driver) -> Iterator[str]:
+    name = "vllm:cache_config_info"
+    yield (
+        f"# HELP {name} The KV cache's configuration.\n# TYPE {name} gauge\n"
+        f'{name}{{block_size="{spec.block_size}",enable_prefix_caching="{spec.prefix_caching}",engine="0",'
+        f'gpu_memory_utilization="{spec.gpu_memory_utilization}",num_gpu_blocks="{spec.num_blocks}"}} 1.0\n'
+    )
+    if not spec.lora_enabled:
+        return
+    name = "vllm:lora_requests_info"
+    yield f"# HELP {name} LoRA adapters of running and waiting requests.\n# TYPE {name} gauge\n"
+    # Every pair that was ever seen is a series, and its value is when it was last true: readers take the newest.
+    for (running, waiting), seen in driver.seen.adapter_sets.items():
+        yield (
+            f'{name}{{max_lora="{spec.max_loras}",running_lora_adapters="{_escape(running)}",'
+            f'waiting_lora_adapters="{_escape(waiting)}"}} {seen!r}\n'
+        )
+
+
+def _histograms(driver: Driver, labels: str) -> Iterator[str]:
+    seen = driver.seen
+    yield from _histogram("vllm:time_to_first_token_seconds", "Time to the first token.", seen.first_token, labels)
+    yield from _histogram("vllm:e2e_request_latency_seconds", "Time of a request.", seen.whole_request, labels)
+
+
+def _histogram(name: str, about: str, histogram: Histogram, labels: str) -> Iterator[str]:
+    yield f"# HELP {name} {about}\n# TYPE {name} histogram\n"
+    count = 0
+    for bound, count in histogram.cumulative():
+        yield f'{name}_bucket{{{labels},le="{bound}"}} {float(count)!r}\n'
+    yield f"{name}_count{{{labels}}} {float(count)!r}\n{name}_sum{{{labels}}} {histogram.total!r}\n"
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,141 @@
+"""Runs the servers of a plan in this process, and says which pods there are.
+
+A pod is ready from when it listens until it is to go; then it is out of sight at once, goes on accepting for `linger`
+seconds (until everybody knows) and finishes what is under way within `grace` seconds.
+"""
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from simulator import manifests
+from simulator.addresses import candidates
+from simulator.faults import Fault, Mode
+from simulator.server import ModelServer, Site
+from simulator.workloads import Plan, PodPlan
+
+_LOOPBACK = "127.0.0.1"
+_TRIES = 16
+# What bind says for an address that another process has, and for one that this machine does not have.
+_TAKEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPod:
+    """A pod that serves: its plan, and where it really listens."""
+
+    plan: PodPlan
+    server: ModelServer
+
+    @property
+    def address(self) -> str:
+        """The pod's IP address."""
+        return self.server.site.host
+
+    @property
+    def port(self) -> int:
+        """The port on which the server listens; not the plan's where that could not be had."""
+        return self.server.site.port
+
+    def manifest(self) -> dict[str, object]:
+        """Write the pod as a Kubernetes object."""
+        return manifests.pod(self.plan, self.address, self.port)
+
+
+class Fleet:
+    """Simulated servers, one for each pod of the plan applied last; `publish` is told whenever the pods change."""
+
+    def __init__(
+        self,
+        publish: Callable[[Sequence[RunningPod]], None] | None = None,
+        *,
+        linger: float = 1.0,
+        grace: float = 5.0,
+    ) -> None:
+        self._publish = publish
+        self._linger = linger
+        self._grace = grace
+        self._pods: dict[tuple[str, str], RunningPod] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._hurry = asyncio.Event()
+        self._lock = asyncio.Lock()
+
+    @property
+    def pods(self) -> tuple[RunningPod, ...]:
+        """The pods that are ready, in the plan's order."""
+        return tuple(self._pods.values())
+
+    async def apply(self, plan: Plan) -> tuple[str, ...]:
+        """Start the plan's pods that are not there, then let go those that it lacks: new ones serve before old ones go.
+
+        Returns a line for each pod that could not start. Pods that go are finished in the background.
+        """
+        async with self._lock:
+            problems: list[str] = []
+            pods: dict[tuple[str, str], RunningPod] = {}
+            for wanted in plan.pods:
+                pod = self._pods.get(wanted.key)
+                try:
+                    pods[wanted.key] = pod or await self._start(wanted, {**self._pods, **pods}.values())
+                except OSError as error:
+                    problems.append(f"Pod {wanted.namespace}/{wanted.name}: {error}")
+            gone = [pod for key, pod in self._pods.items() if key not in pods]
+            changed = pods.keys() != self._pods.keys()
+            self._pods = pods
+            if changed and self._publish is not None:
+                self._publish(self.pods)
+            for pod in gone:
+                task = asyncio.get_running_loop().create_task(self._let_go(pod))
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+            return tuple(problems)
+
+    async def stop(self) -> None:
+        """Stop all pods without lingering; returns when no socket is left."""
+        self._hurry.set()
+        await self.apply(Plan())
+        while self._leaving:
+            await asyncio.gather(*self._leaving)
+
+    async def switch(self, fault: Fault) -> None:
+        """Switch a pod's fault. Raises KeyError when no such pod is ready."""
+        for pod in self._pods.values():
+            if pod.plan.name == fault.pod:
+                await pod.server.switch(fault.mode, fault.duration)
+                return
+        raise KeyError(fault.pod)
+
+    async def fail(self, pod: str, mode: Mode, duration: float | None = None) -> None:
+        """Make a pod fail, or heal it by Mode.NONE; `duration` is in seconds. Raises KeyError as `switch` does."""
+        await self.switch(Fault(mode, duration, pod))
+
+    async def _start(self, plan: PodPlan, others: Iterable[RunningPod]) -> RunningPod:
+        taken = {pod.address for pod in others}
+        for address in islice(candidates(*plan.key), _TRIES):
+            if address in taken:
+                continue
+            server = self._server(plan, address, plan.spec.port)
+            try:
+                await server.start()
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                if error.errno == errno.EADDRNOTAVAIL:
+                    break
+                continue
+            return RunningPod(plan, server)
+        server = self._server(plan, _LOOPBACK, 0)
+        await server.start()
+        return RunningPod(plan, server)
+
+    def _server(self, plan: PodPlan, address: str, port: int) -> ModelServer:
+        return ModelServer(Site(plan.name, address, port), plan.spec, plan.timing, self.switch)
+
+    async def _let_go(self, pod: RunningPod) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._linger):
+                await self._hurry.wait()
+        await pod.server.stop(self._grace)

@@ -1,0 +1,268 @@
+"""One simulated model server on one address: HTTP in front of a driver.
+
+Answers carry the pod's name in `x-simulated-pod`. `POST /simulator/fault` switches faults; it is answered in every
+mode in which anything listens, and never to a request that came through a proxy.
+"""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from uuid import uuid4
+
+import msgspec
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+
+from simulator.dialects.vllm import metrics
+from simulator.driver import Driver
+from simulator.faults import Fault, Mode
+from simulator.openai_answers import Events, Heading, models, whole
+from simulator.openai_requests import Reader, RequestError, Work, bad_request
+from simulator.spec import ServerSpec, Timing
+
+MAX_BODY = 64 * 2**20
+_FAULT_PATH = "/simulator/fault"
+_JSON = "application/json"
+_METRICS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+# Envoy adds it to every request: no client of a gateway may switch faults.
+_PROXIED = "x-forwarded-proto"
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds: close() sends RST
+
+_UNAVAILABLE = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "The server is unavailable.", "ServiceUnavailableError")
+_TOO_LARGE = RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.", "BadRequestError")
+
+# aiohttp takes 0 seconds for no limit.
+_AT_ONCE = 0.01
+
+_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Who a server is and where it listens; port 0 means any free one."""
+
+    pod: str
+    host: str
+    port: int
+
+
+async def _alone(fault: Fault) -> None:
+    raise KeyError(fault.pod)
+
+
+class ModelServer:
+    """A model server; `control` is asked to switch the faults of other pods."""
+
+    def __init__(
+        self,
+        site: Site,
+        spec: ServerSpec,
+        timing: Timing,
+        control: Callable[[Fault], Awaitable[None]] = _alone,
+    ) -> None:
+        self.site = site
+        self.driver = Driver(spec, timing)
+        self._spec = spec
+        self._reader = Reader(spec, timing)
+        self._control = control
+        self._created = int(time.time())
+        self._headers = {"x-simulated-pod": site.pod}
+        self._mode = Mode.NONE
+        self._responsive = asyncio.Event()
+        self._responsive.set()
+        self._fault_end: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+        # Requests cancelled with their connection: a client that leaves takes its job out of the engine.
+        self._http = web.Server(
+            self._handle,
+            request_factory=_request,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=3600,
+        )
+        self._routes: dict[tuple[str, str], _Handler] = {
+            ("POST", "/v1/chat/completions"): self._chat,
+            ("POST", "/v1/completions"): self._complete,
+            ("GET", "/v1/models"): self._models,
+            ("GET", "/health"): self._alive,
+            ("GET", "/ping"): self._alive,
+            ("POST", "/ping"): self._alive,
+            ("GET", "/metrics"): self._metrics,
+        }
+        self._paths = frozenset(path for _, path in self._routes)
+
+    @property
+    def mode(self) -> Mode:
+        """The present fault."""
+        return self._mode
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address is taken or is not this machine's."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._http, self.site.host, self.site.port, backlog=1024)
+        port: int = self._listener.sockets[0].getsockname()[1]
+        self.site = Site(self.site.pod, self.site.host, port)
+
+    async def stop(self, grace: float) -> None:
+        """Stop listening, finish what is under way within `grace` seconds, then cut what is left."""
+        if self._fault_end is not None:
+            self._fault_end.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await self._close_listener()
+        self._http.pre_shutdown()
+        await self._http.shutdown(_AT_ONCE if self._mode is Mode.HANG else grace)
+        self.driver.close()
+
+    async def switch(self, mode: Mode, duration: float | None = None) -> None:
+        """Fail in this way from here on, for `duration` seconds if that is given. Raises OSError as `start` does."""
+        if self._fault_end is not None:
+            self._fault_end.cancel()
+            self._fault_end = None
+        self._mode = mode
+        if mode is Mode.HANG:
+            self._responsive.clear()
+            self.driver.pause()
+        else:
+            self._responsive.set()
+            self.driver.resume()
+        if mode is Mode.REFUSE:
+            await self._close_listener()
+            self._http.pre_shutdown()
+        elif self._listener is None:
+            await self.start()
+        if duration is not None and mode is not Mode.NONE:
+            self._fault_end = asyncio.get_running_loop().call_later(duration, self._recover)
+
+    def _recover(self) -> None:
+        self._fault_end = None
+        task = asyncio.get_running_loop().create_task(self.switch(Mode.NONE))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == _FAULT_PATH:
+            return await self._switch_by_request(request)
+        await self._responsive.wait()
+        if self._mode is Mode.RESET:
+            return await self._reset(request)
+        if self._mode is Mode.UNAVAILABLE:
+            error = RequestError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "The server is unavailable.", "ServiceUnavailableError"
+            )
+            return self._refusal(error)
+        return await self._serve(request)
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        handler = self._routes.get((request.method, request.path))
+        if handler is None:
+            return self._refusal(_unknown(known=request.path in self._paths))
+        try:
+            return await handler(request)
+        except RequestError as error:
+            return self._refusal(error)
+        except web.HTTPRequestEntityTooLarge:
+            return self._refusal(_TOO_LARGE)
+
+    async def _reset(self, request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        transport = request.transport
+        if transport is not None:
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
+        return web.Response()
+
+    async def _switch_by_request(self, request: web.BaseRequest) -> web.StreamResponse:
+        if _PROXIED in request.headers:
+            return self._refusal(RequestError(HTTPStatus.FORBIDDEN, "Faults are not switched by proxy.", "Forbidden"))
+        try:
+            fault = msgspec.json.decode(await request.read(), type=Fault)
+            if fault.pod is None or fault.pod == self.site.pod:
+                await self.switch(fault.mode, fault.duration)
+            else:
+                await self._control(fault)
+        except msgspec.DecodeError as error:
+            return self._refusal(bad_request(str(error)))
+        except KeyError as error:
+            return self._refusal(RequestError(HTTPStatus.NOT_FOUND, f"No pod {error}.", "NotFoundError", "pod"))
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers=self._headers)
+
+    def _refusal(self, error: RequestError) -> web.Response:
+        return web.Response(body=error.body(), status=error.status, content_type=_JSON, headers=self._headers)
+
+    async def _alive(self, _: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(headers=self._headers)
+
+    async def _models(self, _: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=models(self._spec, self._created), content_type=_JSON, headers=self._headers)
+
+    async def _metrics(self, _: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=metrics.render(self._spec, self.driver), headers=self._headers | _METRICS)
+
+    async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._answer(request, chat=True)
+
+    async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._answer(request, chat=False)
+
+    async def _answer(self, request: web.BaseRequest, *, chat: bool) -> web.StreamResponse:
+        if request.content_type != _JSON:
+            raise bad_request("Unsupported Media Type: Only 'application/json' is allowed")
+        work = self._reader.read(await request.read(), chat=chat)
+        heading = Heading(f"{'chatcmpl' if chat else 'cmpl'}-{uuid4().hex}", int(time.time()))
+        if work.stream:
+            return await self._stream(request, heading, work)
+        answer = self.driver.submit(work)
+        try:
+            await answer.completed()
+        finally:
+            self.driver.leave(answer)
+        return web.Response(body=whole(heading, work, answer.cached), content_type=_JSON, headers=self._headers)
+
+    async def _stream(self, request: web.BaseRequest, heading: Heading, work: Work) -> web.StreamResponse:
+        response = web.StreamResponse(headers=self._headers | {"Content-Type": "text/event-stream; charset=utf-8"})
+        events = Events(heading, work)
+        answer = self.driver.submit(work)
+        try:
+            # As from vLLM, the status and the headers do not wait for the first token.
+            await response.prepare(request)
+            sent = 0
+            while sent < work.answer_tokens:
+                made = await answer.more(sent)
+                await self._responsive.wait()
+                await response.write((b"" if sent else events.opening()) + events.tokens(sent, made))
+                sent = made
+            await response.write(events.closing(answer.cached))
+            await response.write_eof()
+        finally:
+            self.driver.leave(answer)
+        return response
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
+
+
+def _unknown(*, known: bool) -> RequestError:
+    if known:
+        return RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", "MethodNotAllowedError")
+    return RequestError(HTTPStatus.NOT_FOUND, "Not Found", "NotFoundError")
