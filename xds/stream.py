@@ -8,7 +8,7 @@ a subscription that may not come: a client answers every response, so that the s
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xds.order import removal_rank, update_rank
+from xds.order import removal_stage, update_order, update_stage
 from xds.snapshot import Sealed, Snapshot
 from xds.subscription import Pending, Subscription
 
@@ -56,12 +56,7 @@ class Stream:
 
     def receive(self, request: Request) -> list[Response]:
         """Take a request: subscriptions first, then the answer to an earlier response that it may carry."""
-        subscription = self.subscriptions.get(request.type_url)
-        if subscription is None:
-            subscription = Subscription(request.type_url)
-            if self.snapshot is not None:
-                subscription.table = self.snapshot.table(request.type_url)
-            self.subscriptions[request.type_url] = subscription
+        subscription = self._subscription(request.type_url)
         subscription.subscribe(request.subscribe, request.initial_versions)
         subscription.unsubscribe(request.unsubscribe)
         # An answer to anything but the response on its way is stale (xDS protocol, "ACK/NACK and resource nonces").
@@ -108,14 +103,18 @@ class Stream:
         """Whether the client refuses something that the snapshot still has."""
         return any(subscription.rejected for subscription in self.subscriptions.values())
 
+    def _subscription(self, type_url: str) -> Subscription:
+        subscription = self.subscriptions.get(type_url)
+        if subscription is None:
+            table = {} if self.snapshot is None else self.snapshot.table(type_url)
+            subscription = self.subscriptions[type_url] = Subscription(type_url, table)
+        return subscription
+
     def _answer(self, subscription: Subscription, error: str | None) -> None:
         if error is not None:
             self._refusals.extend(Refusal(sealed, error) for sealed in subscription.reject(error))
             return
-        for sealed in subscription.accept():
-            # A changed cluster waits for its endpoints before it serves, but Envoy does not ask for them again.
-            if sealed.pulls is not None and sealed.pulls[0] in self.subscriptions:
-                self.subscriptions[sealed.pulls[0]].pull(sealed.pulls[1])
+        subscription.accept()
 
     def _pump(self) -> list[Response]:
         if self.snapshot is None or self._closed:
@@ -124,16 +123,15 @@ class Stream:
 
     def _pump_updates(self) -> list[Response]:
         responses = []
-        # A type waits for those of a strictly lower rank.
-        blocked_from: int | None = None
-        for subscription in sorted(self.subscriptions.values(), key=lambda each: update_rank(each.type_url)):
-            rank = update_rank(subscription.type_url)
-            if blocked_from is not None and rank > blocked_from:
+        blocked_after: int | None = None
+        for subscription in sorted(self.subscriptions.values(), key=lambda each: update_order(each.type_url)):
+            stage = update_stage(subscription.type_url)
+            if blocked_after is not None and stage > blocked_after:
                 break
             if subscription.outstanding is None:
                 responses.extend(self._send_updates(subscription))
-            if blocked_from is None and self._blocks_later_types(subscription):
-                blocked_from = rank
+            if blocked_after is None and self._blocks_later_types(subscription):
+                blocked_after = stage
         return responses
 
     def _blocks_later_types(self, subscription: Subscription) -> bool:
@@ -151,23 +149,28 @@ class Stream:
 
     def _pump_removals(self) -> list[Response]:
         responses: list[Response] = []
-        # A type waits for those of a strictly lower rank to hold what the snapshot says: what was refused may
-        # still be in use in its old version, with all that it refers to.
-        unsettled_from: int | None = None
-        for subscription in sorted(self.subscriptions.values(), key=lambda each: removal_rank(each.type_url)):
-            rank = removal_rank(subscription.type_url)
-            if unsettled_from is not None and rank > unsettled_from:
+        # Earlier stages must hold what the snapshot says: what was refused may still be in use in its old version,
+        # with all that it refers to.
+        unsettled_after: int | None = None
+        for subscription in sorted(self.subscriptions.values(), key=lambda each: removal_stage(each.type_url)):
+            stage = removal_stage(subscription.type_url)
+            if unsettled_after is not None and stage > unsettled_after:
                 break
             pending = subscription.pending()
             if pending.removals and subscription.outstanding is None:
                 responses.append(self._send(subscription, (), pending.removals))
             is_settled = subscription.outstanding is None and pending == Pending() and not subscription.rejected
-            if unsettled_from is None and not is_settled:
-                unsettled_from = rank
+            if unsettled_after is None and not is_settled:
+                unsettled_after = stage
         return responses
 
     def _send(self, subscription: Subscription, updates: tuple[Sealed, ...], removed: tuple[str, ...]) -> Response:
         self._sent += 1
         nonce = str(self._sent)
         subscription.send(nonce, updates, removed)
+        for sealed in updates:
+            # A changed cluster waits for its endpoints before it serves, but Envoy does not ask for them again.
+            if sealed.pulls is not None:
+                type_url, name = sealed.pulls
+                self._subscription(type_url).pull(name)
         return Response(subscription.type_url, updates, removed, nonce)

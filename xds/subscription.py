@@ -61,6 +61,8 @@ class Subscription:
     owed: set[str] = field(default_factory=set)
     # Names that may need something to be sent.
     dirty: set[str] = field(default_factory=set)
+    # Names to send once more, should the first request say that the client holds them.
+    pulled: set[str] = field(default_factory=set)
     rejected: dict[str, Rejection] = field(default_factory=dict)
     # After a refused response of several resources its halves are sent apart, until the culprit stands alone.
     batches: list[tuple[str, ...]] = field(default_factory=list)
@@ -104,6 +106,9 @@ class Subscription:
         if first:
             self.held = {name: version for name, version in initial_versions.items() if self.wants(name)}
             self.dirty.update(self.held)
+            for name in self.pulled & self.held.keys():
+                self.owed.add(name)
+            self.pulled.clear()
         for name in asked:
             if not first or name not in self.held:
                 self._owe(name)
@@ -140,8 +145,11 @@ class Subscription:
             self.outstanding.sent.pop(name, None)
 
     def pull(self, name: str) -> None:
-        """Have a resource that the client holds sent once more."""
-        if name in self.held:
+        """Have a resource sent once more, if the client holds it or is about to."""
+        if not self.started:
+            # The client has yet to say what it holds from an earlier stream.
+            self.pulled.add(name)
+        elif self._expected(name) is not None:
             self.owed.add(name)
             self.dirty.add(name)
 
