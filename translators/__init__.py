@@ -1,0 +1,28 @@
+"""World to meaning to Envoy's messages, and the statuses that say how every object stands. Nothing here does I/O."""
+
+from translators.memo import Memo
+from translators.settings import PICKER_CLUSTER, ModelFinder, Placement, Settings
+from translators.statuses import Status
+from translators.translation import (
+    GatewaySummary,
+    ListenerSummary,
+    PoolSummary,
+    Resource,
+    Translation,
+    translate,
+)
+
+__all__ = [
+    "PICKER_CLUSTER",
+    "GatewaySummary",
+    "ListenerSummary",
+    "Memo",
+    "ModelFinder",
+    "Placement",
+    "PoolSummary",
+    "Resource",
+    "Settings",
+    "Status",
+    "Translation",
+    "translate",
+]

@@ -1,0 +1,126 @@
+"""Backends as Envoy's clusters, and their endpoints.
+
+A cluster stands for a backend with its policies and is shared by every route that uses it. Endpoints are resources of
+their own (EDS), so that pods come and go without a change of anything else.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from envoy_data_plane.envoy.config.cluster import v3 as cluster
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
+from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request import v3 as least_request
+from envoy_data_plane.envoy.extensions.load_balancing_policies.override_host import v3 as override_host
+from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
+from envoy_data_plane.envoy.type.metadata import v3 as metadata_type
+
+from protos.pointsman.picker.v1 import pool_pb2
+from translators import ir
+from translators.emit.packing import extension, metadata, milliseconds, pack
+from translators.emit.virtual_host import retry_policy
+from translators.headers import DESTINATION, LOAD_BALANCING, POINTSMAN, SERVED
+
+# LLM requests last long, so that many run at once; the pods' own queues are the limit, not Envoy's default of 1024.
+_UNLIMITED = 1_000_000_000
+_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CONNECT_TIMEOUT = milliseconds(1000)
+
+_CRITICALITY = {
+    "Critical": pool_pb2.CRITICALITY_CRITICAL,
+    "Standard": pool_pb2.CRITICALITY_STANDARD,
+    "Sheddable": pool_pb2.CRITICALITY_SHEDDABLE,
+}
+
+
+def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Cluster:
+    """Return the cluster of a backend; `connection_buffer_limit` is in bytes."""
+    ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
+    return cluster.Cluster(
+        name=backend.cluster,
+        type=cluster.ClusterDiscoveryType.EDS,
+        eds_cluster_config=cluster.ClusterEdsClusterConfig(eds_config=ads),
+        connect_timeout=_CONNECT_TIMEOUT,
+        load_balancing_policy=_picked() if isinstance(backend, ir.Pool) else _least_request(),
+        typed_extension_protocol_options={_HTTP: pack(_http_options(backend))},
+        circuit_breakers=cluster.CircuitBreakers(
+            thresholds=[
+                cluster.CircuitBreakersThresholds(
+                    max_connections=_UNLIMITED,
+                    max_pending_requests=_UNLIMITED,
+                    max_requests=_UNLIMITED,
+                    max_retries=_UNLIMITED,
+                )
+            ]
+        ),
+        per_connection_buffer_limit_bytes=connection_buffer_limit,
+        ignore_health_on_host_removal=True,
+    )
+
+
+def assignment_of(assignment: ir.Assignment) -> endpoint.ClusterLoadAssignment:
+    """Return the endpoints of a cluster; each names its pod for the picker's log."""
+    endpoints = [
+        endpoint.LbEndpoint(
+            endpoint=endpoint.Endpoint(
+                address=core.Address(socket_address=core.SocketAddress(address=each.address, port_value=each.port))
+            ),
+            metadata=metadata(POINTSMAN, {"pod": each.pod}) if each.pod else None,
+        )
+        for each in assignment.endpoints
+    ]
+    localities = [endpoint.LocalityLbEndpoints(lb_endpoints=endpoints)] if endpoints else []
+    return endpoint.ClusterLoadAssignment(cluster_name=assignment.cluster, endpoints=localities)
+
+
+def pool_of(pool: ir.Pool) -> pool_pb2.Pool:
+    """Return what the picker is told of a pool."""
+    return pool_pb2.Pool(
+        name=pool.name,
+        cluster=pool.cluster,
+        models=[
+            pool_pb2.Model(
+                name=model.name,
+                criticality=_CRITICALITY[model.criticality],
+                targets=[pool_pb2.Target(name=target.name, weight=target.weight) for target in model.targets],
+            )
+            for model in pool.models
+        ],
+    )
+
+
+def _http_options(backend: ir.Backend) -> http.HttpProtocolOptions:
+    h2c = isinstance(backend, ir.Service) and backend.h2c
+    explicit = http.HttpProtocolOptionsExplicitHttpConfig(
+        http2_protocol_options=core.Http2ProtocolOptions() if h2c else None,
+        http_protocol_options=None if h2c else core.Http1ProtocolOptions(),
+    )
+    # On the cluster, since a rule may share its requests between a pool and a Service, which is not retried unasked.
+    retries = retry_policy(retries=True) if isinstance(backend, ir.Pool) else None
+    return http.HttpProtocolOptions(explicit_http_config=explicit, retry_policy=retries)
+
+
+@lru_cache(maxsize=1)
+def _least_request() -> cluster.LoadBalancingPolicy:
+    policy = extension("envoy.load_balancing_policies.least_request", least_request.LeastRequest())
+    return cluster.LoadBalancingPolicy(policies=[cluster.LoadBalancingPolicyPolicy(typed_extension_config=policy)])
+
+
+@lru_cache(maxsize=1)
+def _picked() -> cluster.LoadBalancingPolicy:
+    """Follow the picker's ordered list; without one (FailOpen), balance by least request.
+
+    Only metadata is a source: a header could come from a client, and Envoy joins its sources, it does not choose one.
+    """
+
+    def key(name: str) -> metadata_type.MetadataKey:
+        return metadata_type.MetadataKey(key=LOAD_BALANCING, path=[metadata_type.MetadataKeyPathSegment(key=name)])
+
+    policy = override_host.OverrideHost(
+        override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=key(DESTINATION))],
+        selected_host_key=key(SERVED),
+        fallback_policy=_least_request(),
+    )
+    wrapped = extension("envoy.load_balancing_policies.override_host", policy)
+    return cluster.LoadBalancingPolicy(policies=[cluster.LoadBalancingPolicyPolicy(typed_extension_config=wrapped)])

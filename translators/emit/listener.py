@@ -1,0 +1,108 @@
+"""A port of a Gateway as Envoy's listener and its route configuration.
+
+The listener depends on the port and its policies only, never on routes: a change of a listener replaces it, and running
+event streams end with the drain time of the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation_rules
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.listener import v3 as listener
+from envoy_data_plane.envoy.config.route import v3 as route
+from envoy_data_plane.envoy.extensions.filters.http.router import v3 as router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early
+
+from translators import ir
+from translators.emit.packing import extension, http_filter, pack
+from translators.features import access_log, body_limit, local_replies, model_finder, models_list, picker
+from translators.headers import CLIENT_MAY_NOT_SET
+from translators.settings import Settings
+
+
+def _router(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
+    return (http_filter("envoy.filters.http.router", pack(router.Router(suppress_envoy_headers=True))),)
+
+
+HTTP_FILTERS: tuple[Callable[[Settings], tuple[hcm.HttpFilter, ...]], ...] = (
+    body_limit.filters,
+    model_finder.filters,
+    # After all that may refuse a request, so that none is picked for in vain.
+    picker.filters,
+    _router,
+)
+"""The features with filters, in the order in which a request passes them."""
+
+_DEFAULT_ANSWER_LIMIT = 4096
+
+
+def listener_of(port: ir.Port, name: str, settings: Settings) -> listener.Listener:
+    """Return the listener of a port; its routes come over RDS under the same name."""
+    buffer_limit = settings.connection_buffer_limit if port.buffer_limit is None else port.buffer_limit
+    manager = listener.Filter(
+        name="envoy.filters.network.http_connection_manager", typed_config=pack(_connection_manager(name, settings))
+    )
+    return listener.Listener(
+        name=name,
+        address=core.Address(
+            socket_address=core.SocketAddress(address=port.placement.address, port_value=port.placement.port)
+        ),
+        filter_chains=[listener.FilterChain(filters=[manager])],
+        per_connection_buffer_limit_bytes=buffer_limit,
+        # With SO_REUSEPORT a second program on the same port would silently take a share of the connections; without it
+        # the bind fails, and the listener's owner can be told.
+        enable_reuse_port=False,
+    )
+
+
+def _connection_manager(name: str, settings: Settings) -> hcm.HttpConnectionManager:
+    ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
+    return hcm.HttpConnectionManager(
+        stat_prefix=name,
+        rds=hcm.Rds(config_source=ads, route_config_name=name),
+        http_filters=[each for feature in HTTP_FILTERS for each in feature(settings)],
+        early_header_mutation_extensions=[_strip_client_headers()],
+        local_reply_config=local_replies.local_reply_config(),
+        access_log=[access_log.access_log()],
+        use_remote_address=True,
+        normalize_path=True,
+        merge_slashes=True,
+        server_header_transformation=hcm.HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        always_set_request_id_in_response=True,
+    )
+
+
+def _strip_client_headers() -> core.TypedExtensionConfig:
+    removals = [mutation_rules.HeaderMutation(remove=name) for name in CLIENT_MAY_NOT_SET]
+    return extension("strip-client-headers", early.HeaderMutation(mutations=removals))
+
+
+def route_configuration(name: str, hosts: list[route.VirtualHost]) -> route.RouteConfiguration:
+    """Return the routes of a port."""
+    longest = max((_longest_answer(host) for host in hosts), default=0)
+    return route.RouteConfiguration(
+        name=name,
+        virtual_hosts=hosts,
+        ignore_port_in_host_matching=True,
+        # A broken backend's share goes to a cluster that does not exist.
+        validate_clusters=False,
+        # The list of models may be longer than Envoy allows unasked.
+        max_direct_response_body_size_bytes=longest if longest > _DEFAULT_ANSWER_LIMIT else None,
+    )
+
+
+def _longest_answer(host: route.VirtualHost) -> int:
+    return max(
+        (
+            len(each.direct_response.body.inline_string or "") * 4
+            for each in host.routes
+            if each.direct_response is not None
+            and each.direct_response.body is not None
+            and each.match is not None
+            and each.match.path == models_list.PATH
+        ),
+        default=0,
+    )

@@ -1,0 +1,254 @@
+"""The routes of one hostname, among them those that the gateway needs for itself.
+
+In a virtual host that chooses by the model, the order is:
+
+1. refusals of requests that were examined and whose body is no good;
+2. the rules, in Gateway API's order of precedence; each rule that needs the model has an examining route right before
+   it, so that a rule of higher precedence is reached first and its requests are never examined;
+3. the list of models; what examined requests are told when no rule took them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from envoy_data_plane.envoy.config.route import v3 as route
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts import v3 as previous_hosts
+from envoy_data_plane.envoy.type.matcher import v3 as matcher
+from envoy_data_plane.google.protobuf import Any
+
+from translators import ir
+from translators.emit.packing import milliseconds
+from translators.features import body_limit, local_replies, model_finder, models_list, picker
+from translators.headers import EXAMINED, MODEL
+from translators.settings import ModelFinder
+
+NOWHERE = "nowhere"
+"""A cluster that never exists: the share of a broken backend goes there, and Envoy answers 500 (HTTPBackendRef)."""
+
+# How long an exchange may be silent where no timeout of the route says so.
+_POOL_IDLE = milliseconds(3_600_000)
+_HELD_METHODS = ("POST", "PUT", "PATCH")
+
+_EXAMINED = route.HeaderMatcher(name=EXAMINED, present_match=True)
+_NOT_EXAMINED = route.HeaderMatcher(name=EXAMINED, present_match=True, invert_match=True)
+_MULTIPART = matcher.StringMatcher(prefix="multipart/", ignore_case=True)
+_IS_MULTIPART = route.HeaderMatcher(name="content-type", string_match=_MULTIPART)
+_NO_MULTIPART = route.HeaderMatcher(
+    name="content-type", string_match=_MULTIPART, invert_match=True, treat_missing_header_as_empty=True
+)
+
+
+def virtual_host(host: ir.VirtualHost, name: str, finder: ModelFinder, limit: int) -> route.VirtualHost:
+    """Return the virtual host; `limit` is how many bytes of a body may be held."""
+    return route.VirtualHost(name=name, domains=domains(host.hostname), routes=list(_routes(host, finder, limit)))
+
+
+def domains(hostname: str) -> list[str]:
+    """Return what Envoy compares the Host header with; a port in it is ignored by the route configuration."""
+    return [hostname]
+
+
+def _routes(host: ir.VirtualHost, finder: ModelFinder, limit: int) -> Iterator[route.Route]:
+    chooses = any(rule.model is not None for rule in host.routes)
+    models = models_list.routable(host)
+    if chooses:
+        yield from _refusals(finder)
+    examined: set[ir.Match] = set()
+    listed = False
+    for rule in host.routes:
+        if rule.model is not None:
+            if rule.match not in examined:
+                examined.add(rule.match)
+                yield from _examine(rule, finder, limit)
+        elif rule.pools and models and not listed and _takes_models_list(rule.match):
+            yield _list_models(rule.name + "/models", _conditions(rule.match), models)
+            listed = rule.match == ir.Match(rule.match.path)
+        yield _route(rule, limit)
+    if models and not listed:
+        yield _list_models("models", [], models)
+    if chooses:
+        yield from _unanswered()
+
+
+def _takes_models_list(match: ir.Match) -> bool:
+    return match.method in {None, "GET"} and match.path.covers(models_list.PATH)
+
+
+def _refusals(finder: ModelFinder) -> Iterator[route.Route]:
+    for refusal in model_finder.refusals(finder):
+        yield route.Route(
+            name=f"refuse/{refusal.name}",
+            match=route.RouteMatch(
+                prefix="/", headers=[_EXAMINED, *refusal.headers], dynamic_metadata=list(refusal.metadata)
+            ),
+            direct_response=local_replies.answer(400, refusal.message),
+            metadata=local_replies.INFERENCE,
+        )
+
+
+def _examine(rule: ir.Route, finder: ModelFinder, limit: int) -> Iterator[route.Route]:
+    for name, is_json, condition in (("examine", True, _NO_MULTIPART), ("pass", False, _IS_MULTIPART)):
+        config: dict[str, Any] = {**model_finder.on_examining_route(finder, read_body=is_json), **picker.silent()}
+        # The limit holds for all bodies that a later choice may hold, the multipart ones included.
+        config |= body_limit.on_route(limit)
+        yield route.Route(
+            name=f"{rule.name}/{name}",
+            match=_match(rule.match, [*_conditions(rule.match), _NOT_EXAMINED, condition]),
+            # Never answered: once examined, the request meets another route.
+            direct_response=local_replies.answer(500),
+            typed_per_filter_config=config,
+            metadata=local_replies.INFERENCE,
+        )
+
+
+def _unanswered() -> Iterator[route.Route]:
+    """Yield what an examined request is told that no rule took."""
+    known = route.HeaderMatcher(name=MODEL, present_match=True)
+    methods = route.HeaderMatcher(
+        name=":method",
+        string_match=matcher.StringMatcher(safe_regex=matcher.RegexMatcher(regex="|".join(_HELD_METHODS))),
+    )
+    for name, headers, status, message in (
+        ("unknown-model", [known], 404, ""),
+        ("no-model", [methods], 400, f"{model_finder.NOT_AN_OBJECT} {model_finder.BAD_MODEL}"),
+        ("no-route", [], 404, "There is nothing here for this method and path."),
+    ):
+        yield route.Route(
+            name=f"refuse/{name}",
+            match=route.RouteMatch(prefix="/", headers=[_EXAMINED, *headers]),
+            direct_response=local_replies.answer(status, message),
+            metadata=local_replies.INFERENCE,
+        )
+
+
+def _list_models(name: str, conditions: list[route.HeaderMatcher], models: dict[str, int]) -> route.Route:
+    get = route.HeaderMatcher(name=":method", string_match=matcher.StringMatcher(exact="GET"))
+    return route.Route(
+        name=name,
+        match=route.RouteMatch(path=models_list.PATH, headers=[*(c for c in conditions if c.name != ":method"), get]),
+        direct_response=models_list.action(models),
+        response_headers_to_add=[models_list.CONTENT_TYPE],
+    )
+
+
+def _route(rule: ir.Route, limit: int) -> route.Route:
+    conditions = _conditions(rule.match)
+    if rule.model is not None:
+        conditions.append(_header(rule.model))
+    metadata = local_replies.INFERENCE if rule.inference else None
+    match = _match(rule.match, conditions)
+    shares = [share for share in rule.backends if share.weight > 0]
+    if rule.refusal or not any(share.backend for share in shares):
+        refusal = rule.refusal or "No backend of this rule can be reached."
+        return route.Route(
+            name=rule.name, match=match, metadata=metadata, direct_response=local_replies.answer(500, refusal)
+        )
+    return route.Route(
+        name=rule.name,
+        match=match,
+        metadata=metadata,
+        route=_action(rule, shares),
+        typed_per_filter_config=dict(_filters(rule, shares, limit)),
+        request_headers_to_remove=[EXAMINED],
+        # Retries need the body again; one that is longer goes through once (envoy.config.route.v3.Route).
+        request_body_buffer_limit=limit if rule.pools else None,
+    )
+
+
+def _filters(rule: ir.Route, shares: list[ir.Weighted], limit: int) -> Mapping[str, Any]:
+    if not rule.pools:
+        return {}
+    held = body_limit.on_route(limit) if any(pool.wants_body(rule.model) for pool in rule.pools) else {}
+    only = shares[0].backend
+    if len(shares) == 1 and isinstance(only, ir.Pool):
+        return {**held, **picker.on_share(only, body=only.wants_body(rule.model))}
+    return {**held, **picker.silent()}
+
+
+def _action(rule: ir.Route, shares: list[ir.Weighted]) -> route.RouteAction:
+    timeout = milliseconds(rule.timeout)
+    action = route.RouteAction(
+        timeout=timeout,
+        # Without this the listener's five minutes of silence would end a request that waits for its first token.
+        idle_timeout=timeout if rule.timeout else (_POOL_IDLE if rule.pools else None),
+        cluster_not_found_response_code=route.RouteActionClusterNotFoundResponseCode.INTERNAL_SERVER_ERROR,
+    )
+    if rule.attempt_timeout is not None:
+        action.retry_policy = retry_policy(retries=bool(rule.pools), attempt_timeout=rule.attempt_timeout)
+    if len(shares) == 1 and shares[0].backend is not None:
+        action.cluster = shares[0].backend.cluster
+    else:
+        action.weighted_clusters = route.WeightedCluster(clusters=[_share(rule, share) for share in shares])
+    return action
+
+
+def _share(rule: ir.Route, share: ir.Weighted) -> route.WeightedClusterClusterWeight:
+    config: Mapping[str, Any] = {}
+    if isinstance(share.backend, ir.Pool):
+        config = picker.on_share(share.backend, body=share.backend.wants_body(rule.model))
+    name = share.backend.cluster if share.backend else NOWHERE
+    return route.WeightedClusterClusterWeight(name=name, weight=share.weight, typed_per_filter_config=dict(config))
+
+
+def retry_policy(*, retries: bool, attempt_timeout: int | None = None) -> route.RetryPolicy:
+    """Return how requests to a pool are retried: on the endpoints that the picker named, before any byte of an answer.
+
+    The picker names alternatives in order; when they are used up, the fallback must not choose a host that was tried.
+    attempt_timeout: milliseconds.
+    """
+    policy = route.RetryPolicy()
+    if retries:
+        policy = route.RetryPolicy(
+            retry_on="connect-failure,refused-stream,reset,retriable-status-codes",
+            retriable_status_codes=[503],
+            num_retries=3,
+            host_selection_retry_max_attempts=5,
+            retry_host_predicate=[_not_tried_before()],
+            retry_back_off=route.RetryPolicyRetryBackOff(base_interval=milliseconds(5), max_interval=milliseconds(20)),
+        )
+    if attempt_timeout is not None:
+        policy.per_try_timeout = milliseconds(attempt_timeout)
+    return policy
+
+
+def _not_tried_before() -> route.RetryPolicyRetryHostPredicate:
+    return route.RetryPolicyRetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts",
+        typed_config=Any.pack(previous_hosts.PreviousHostsPredicate()),
+    )
+
+
+def _match(match: ir.Match, headers: list[route.HeaderMatcher]) -> route.RouteMatch:
+    result = route.RouteMatch(headers=headers, query_parameters=[_query(query) for query in match.query])
+    path = match.path
+    if path.kind == "Exact":
+        result.path = path.value
+    elif path.kind == "RegularExpression":
+        result.safe_regex = matcher.RegexMatcher(regex=path.value)
+    elif path.value.rstrip("/"):
+        result.path_separated_prefix = path.value.rstrip("/")
+    else:
+        result.prefix = "/"
+    return result
+
+
+def _conditions(match: ir.Match) -> list[route.HeaderMatcher]:
+    conditions = [_header(header) for header in match.headers]
+    if match.method is not None:
+        conditions.append(route.HeaderMatcher(name=":method", string_match=matcher.StringMatcher(exact=match.method)))
+    return conditions
+
+
+def _header(header: ir.StringMatch) -> route.HeaderMatcher:
+    return route.HeaderMatcher(name=header.name, string_match=_text(header))
+
+
+def _query(query: ir.StringMatch) -> route.QueryParameterMatcher:
+    return route.QueryParameterMatcher(name=query.name, string_match=_text(query))
+
+
+def _text(match: ir.StringMatch) -> matcher.StringMatcher:
+    if match.kind == "Exact":
+        return matcher.StringMatcher(exact=match.value)
+    return matcher.StringMatcher(safe_regex=matcher.RegexMatcher(regex=match.value))

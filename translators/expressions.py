@@ -1,0 +1,31 @@
+"""Regular expressions as Envoy understands them: RE2 on bytes.
+
+One that Envoy cannot compile would make it refuse the whole route table, so each is tried here first.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import re2
+
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
+_OPTIONS.encoding = re2.Options.Encoding.LATIN1
+
+
+@lru_cache(maxsize=4096)
+def flaw(expression: str) -> str | None:
+    """Say what is wrong with an expression, or None."""
+    try:
+        re2.compile(expression.encode(), _OPTIONS)
+    except re2.error as error:
+        text = error.args[0] if error.args else "invalid"
+        return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def matches(expression: str, text: str) -> bool:
+    """Whether a valid expression matches the whole text."""
+    return re2.compile(expression.encode(), _OPTIONS).fullmatch(text.encode()) is not None

@@ -1,0 +1,45 @@
+"""Telling the picker what became of each request that went to a pool: Envoy's gRPC access log."""
+
+from __future__ import annotations
+
+from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.extensions.access_loggers.grpc import v3 as grpc_log
+from envoy_data_plane.envoy.type.matcher import v3 as matcher
+
+from translators.emit.packing import milliseconds, pack
+from translators.headers import LOAD_BALANCING, MODEL, POINTSMAN, SERVED
+from translators.settings import PICKER_CLUSTER
+
+# Until the entry arrives the picker counts the request as running, so entries are held back only for as long as
+# batching pays.
+FLUSH_INTERVAL = milliseconds(50)
+
+
+def access_log() -> accesslog.AccessLog:
+    """Return the log of requests that were picked for, or that went to a pool while the picker was away."""
+    return accesslog.AccessLog(
+        name="envoy.access_loggers.http_grpc",
+        filter=accesslog.AccessLogFilter(
+            or_filter=accesslog.OrFilter(filters=[_has(POINTSMAN, "id"), _has(LOAD_BALANCING, SERVED)])
+        ),
+        typed_config=pack(
+            grpc_log.HttpGrpcAccessLogConfig(
+                common_config=grpc_log.CommonGrpcAccessLogConfig(
+                    log_name="pointsman",
+                    grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=PICKER_CLUSTER)),
+                    transport_api_version=core.ApiVersion.V3,
+                    buffer_flush_interval=FLUSH_INTERVAL,
+                ),
+                additional_request_headers_to_log=[MODEL],
+            )
+        ),
+    )
+
+
+def _has(namespace: str, key: str) -> accesslog.AccessLogFilter:
+    path = [matcher.MetadataMatcherPathSegment(key=key)]
+    present = matcher.MetadataMatcher(filter=namespace, path=path, value=matcher.ValueMatcher(present_match=True))
+    return accesslog.AccessLogFilter(
+        metadata_filter=accesslog.MetadataFilter(matcher=present, match_if_key_not_found=False)
+    )

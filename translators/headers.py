@@ -1,0 +1,30 @@
+"""The request headers, metadata and messages by which Envoy, the picker and the routes understand each other."""
+
+from __future__ import annotations
+
+MODEL = "x-gateway-model-name"
+"""The body's model, as HTTPRoutes match on it (Inference Extension, body-based routing)."""
+
+DESTINATION = "x-gateway-destination-endpoint"
+"""The endpoint chosen for a request (endpoint picker protocol)."""
+
+SERVED = "x-gateway-destination-endpoint-served"
+"""The endpoint that Envoy went to (endpoint picker protocol)."""
+
+EXAMINED = "x-pointsman-examined"
+"""Set once a request's body was searched for the model, so that the second choice of a route differs from the first."""
+
+CLIENT_MAY_NOT_SET = (MODEL, DESTINATION, EXAMINED)
+"""Headers that steer the request; Envoy drops the client's own before anything reads them."""
+
+LOAD_BALANCING = "envoy.lb"
+"""The metadata namespace from which override_host takes the picker's choice (endpoint picker protocol)."""
+
+POINTSMAN = "pointsman"
+"""Our own metadata namespace: on a request, what ties its log entry to its pick; on a route, what the route is."""
+
+POOL_KEY = "x-pointsman-pool"
+"""gRPC metadata of an exchange with the picker: the pool that is asked for, "namespace/name"."""
+
+BODY_KEY = "x-pointsman-body"
+"""gRPC metadata of an exchange with the picker: "1" where the body follows the headers."""

@@ -1,0 +1,211 @@
+"""The meaning of a World: what each Gateway serves, users' mistakes included.
+
+Everything here is immutable, hashable and free of Kubernetes and of Envoy. A node carries no reference to the node
+that contains it. Endpoints stand apart from routes and clusters, so that a change of pods touches nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from translators.settings import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A user's mistake, as a value.
+
+    condition: the status condition that it turns False. where: the field, from the object's root ("spec.rules[0]"), or
+    "" for the object as a whole.
+    """
+
+    condition: str
+    reason: str
+    message: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatch:
+    """A header or query parameter, by exact value or by regular expression (RE2, the whole value)."""
+
+    name: str
+    kind: Literal["Exact", "RegularExpression"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathMatch:
+    """HTTPPathMatch of Gateway API; a PathPrefix matches whole path elements."""
+
+    kind: Literal["Exact", "PathPrefix", "RegularExpression"]
+    value: str
+
+    def covers(self, path: str) -> bool:
+        """Whether a request for `path` matches. Not for regular expressions, which only Envoy can judge: False."""
+        if self.kind == "Exact":
+            return path == self.value
+        if self.kind == "PathPrefix":
+            prefix = self.value.rstrip("/")
+            return path == prefix or path.startswith(prefix + "/")
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One HTTPRouteMatch without its condition on the model."""
+
+    path: PathMatch
+    headers: tuple[StringMatch, ...] = ()
+    query: tuple[StringMatch, ...] = ()
+    method: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A name under which model servers know a model, and its share of the requests."""
+
+    name: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An InferenceModel that was accepted for its pool. `created` is in seconds since the epoch, 0 when unknown."""
+
+    name: str
+    criticality: Literal["Critical", "Standard", "Sheddable"]
+    targets: tuple[Target, ...]
+    created: int = 0
+
+    @property
+    def renames(self) -> bool:
+        """Whether the model's name in the body may have to change on its way to the model server."""
+        return any(target.name != self.name for target in self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """An InferencePool served by our own picker. `name` is "namespace/name"."""
+
+    name: str
+    cluster: str
+    origin: str
+    fail_open: bool
+    models: tuple[Model, ...] = ()
+
+    def wants_body(self, model: StringMatch | None) -> bool:
+        """Whether the picker must see the bodies of a route that matches on `model`, or on no model at all (None).
+
+        It must in order to rename a model, and to learn the name of a declared one where routing has not found it.
+        """
+        if model is None:
+            return bool(self.models)
+        if model.kind == "Exact":
+            return any(known.renames for known in self.models if known.name == model.value)
+        return any(known.renames for known in self.models)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One port of a Service. `name` is "namespace/name:port"."""
+
+    name: str
+    cluster: str
+    origin: str
+    h2c: bool = False
+
+
+Backend = Pool | Service
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """A backend's share of a rule. A broken backend keeps its share, and answers 500 for it (HTTPBackendRef)."""
+
+    weight: int
+    backend: Backend | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One match of one rule of one HTTPRoute.
+
+    name: "httproute/namespace/name/rule/0/match/0". model: its condition on X-Gateway-Model-Name.
+    timeout: milliseconds for the whole request, 0 for none; attempt_timeout: for one attempt, None for none.
+    refusal: why the whole rule answers 500, or "".
+    """
+
+    name: str
+    origin: str
+    match: Match
+    model: StringMatch | None
+    backends: tuple[Weighted, ...]
+    timeout: int = 0
+    attempt_timeout: int | None = None
+    refusal: str = ""
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """The pools that the rule leads to, by weight 0 too: their share may grow without a change of shape."""
+        return tuple(share.backend for share in self.backends if isinstance(share.backend, Pool))
+
+    @property
+    def inference(self) -> bool:
+        """Whether the rule is an inference route: it chooses by model, or leads to a pool."""
+        return self.model is not None or bool(self.pools)
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """What a port serves for one hostname ("*", "*.example.com", "a.example.com"), in order of precedence."""
+
+    hostname: str
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """The listeners of a Gateway that share a port. buffer_limit: bytes, None when no policy sets it."""
+
+    number: int
+    placement: Placement
+    origin: str
+    buffer_limit: int | None
+    hosts: tuple[VirtualHost, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A pod's address and port. `pod` is "namespace/name", or "" when no Pod is known to stand behind it."""
+
+    address: str
+    port: int
+    pod: str = ""
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The ready endpoints of one cluster, sorted."""
+
+    cluster: str
+    origin: str
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What one Gateway serves. `name` is "namespace/name"."""
+
+    name: str
+    origin: str
+    ports: tuple[Port, ...]
+    backends: tuple[Backend, ...]
+    assignments: tuple[Assignment, ...]

@@ -1,0 +1,409 @@
+"""World to meaning: which routes attach to which listeners, and what each port serves for each hostname."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from resources import (
+    Gateway,
+    GatewayClass,
+    HTTPRoute,
+    InferencePool,
+    Key,
+    Listener,
+    Namespace,
+    ParentReference,
+    World,
+    XInferencePool,
+)
+from translators import ir
+from translators.resolve import hostnames
+from translators.resolve.backends import Backends, models_of
+from translators.resolve.index import Index, age
+from translators.resolve.policies import (
+    NOT_BUILT,
+    ClientSettings,
+    PolicyState,
+    backend_settings,
+    client_settings,
+    states,
+)
+from translators.resolve.routes import Rule, precedence, routes_of, rules_of
+from translators.settings import Settings
+
+GATEWAY_GROUP = "gateway.networking.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerState:
+    """A listener, its problems and the routes that attached to it."""
+
+    listener: Listener
+    problems: tuple[ir.Problem, ...]
+    attached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """A Gateway that is ours."""
+
+    gateway: Gateway
+    problems: tuple[ir.Problem, ...]
+    listeners: tuple[ListenerState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParentState:
+    """How a route stands to one of its parents."""
+
+    ref: ParentReference
+    problems: tuple[ir.Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """A route with a parent that is ours."""
+
+    route: HTTPRoute
+    parents: tuple[ParentState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """An InferencePool, the Gateways that lead to it ("namespace/name"), its problem and those of its models."""
+
+    pool: InferencePool | XInferencePool
+    parents: tuple[str, ...]
+    problem: ir.Problem | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """An InferenceModel and its problem."""
+
+    key: tuple[str, str]
+    problem: ir.Problem | None
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Everything that a World means: what is served, and how every object stands."""
+
+    gateways: tuple[ir.Gateway, ...]
+    gateway_states: tuple[GatewayState, ...]
+    route_states: tuple[RouteState, ...]
+    pool_states: tuple[PoolState, ...]
+    model_states: tuple[ModelState, ...]
+    policy_states: tuple[PolicyState, ...]
+    classes: tuple[GatewayClass, ...]
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attachment:
+    listener: Listener
+    hostname: str
+    route: HTTPRoute
+
+
+def resolve(world: World, settings: Settings) -> Meaning:
+    """Return the meaning of a World."""
+    index = Index.of(world)
+    backends = Backends(index)
+    classes = tuple(
+        each for each in world.all(GatewayClass).values() if settings.controller in {None, each.spec.controller_name}
+    )
+    ours, notices = _gateways(world, classes, settings)
+    rules = {route.key: rules_of(route, backends) for route in index.routes if _concerns(route, ours)}
+    attachments: dict[tuple[str, str], list[_Attachment]] = {name: [] for name in ours}
+    listeners = {name: _listener_states(gateway) for name, gateway in ours.items()}
+    route_states = tuple(
+        RouteState(route, _attach(index, route, rules[route.key], ours, listeners, attachments))
+        for route in index.routes
+        if route.key in rules
+    )
+    gateways, gateway_states = [], []
+    for name, gateway in ours.items():
+        meaning = _gateway(index, gateway, listeners[name], attachments[name], rules, backends, settings)
+        gateways.append(meaning)
+        gateway_states.append(_state(gateway, listeners[name], attachments[name]))
+    return Meaning(
+        gateways=tuple(gateways),
+        gateway_states=tuple(gateway_states),
+        route_states=route_states,
+        pool_states=_pool_states(world, backends, gateways),
+        model_states=_model_states(index, world),
+        policy_states=states(index),
+        classes=classes,
+        notices=tuple(notices),
+    )
+
+
+def _gateways(
+    world: World, classes: Iterable[GatewayClass], settings: Settings
+) -> tuple[dict[tuple[str, str], Gateway], list[str]]:
+    names = {each.key.name for each in classes}
+    ours: dict[tuple[str, str], Gateway] = {}
+    notices = []
+    for gateway in sorted(world.all(Gateway).values(), key=age):
+        wanted = gateway.spec.gateway_class_name
+        if wanted not in names:
+            if settings.controller is not None or world.get(GatewayClass, "", wanted) is not None:
+                continue
+            notices.append(f"{gateway.key}: GatewayClass {wanted} is not here; the Gateway is served all the same")
+        ours[gateway.key.namespace, gateway.key.name] = gateway
+    return ours, notices
+
+
+def _listener_states(gateway: Gateway) -> dict[str, tuple[ir.Problem, ...]]:
+    result: dict[str, tuple[ir.Problem, ...]] = {}
+    protocols: dict[int, str] = {}
+    for number, listener in enumerate(gateway.spec.listeners):
+        where = f"spec.listeners[{number}]"
+        problems = []
+        if listener.protocol != "HTTP":
+            text = f"protocol {listener.protocol} {NOT_BUILT}; only HTTP is"
+            problems.append(ir.Problem("Accepted", "UnsupportedProtocol", text, f"{where}.protocol"))
+        elif protocols.setdefault(listener.port, listener.protocol) != listener.protocol:
+            problems.append(ir.Problem("Accepted", "ProtocolConflict", "another listener of the port", where))
+        problems += [
+            ir.Problem("Accepted", "UnsupportedValue", NOT_BUILT, path)
+            for path in gateway.unbuilt
+            if path.startswith(f"{where}.") or not path.startswith("spec.listeners[")
+        ]
+        kinds = listener.allowed_routes.kinds
+        for each, kind in enumerate(kinds):
+            if (kind.group, kind.kind) != (GATEWAY_GROUP, "HTTPRoute"):
+                field = f"{where}.allowedRoutes.kinds[{each}]"
+                text = f"routes of kind {kind.kind} are not supported"
+                problems.append(ir.Problem("ResolvedRefs", "InvalidRouteKinds", text, field))
+        result[listener.name] = tuple(problems)
+    return result
+
+
+def _parent(route: HTTPRoute, ref: ParentReference) -> tuple[str, str] | None:
+    if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
+        return None
+    return (ref.namespace or route.key.namespace, ref.name)
+
+
+def _concerns(route: HTTPRoute, ours: Mapping[tuple[str, str], Gateway]) -> bool:
+    return any(_parent(route, ref) in ours for ref in route.spec.parent_refs)
+
+
+def _attach(
+    index: Index,
+    route: HTTPRoute,
+    rules: Sequence[Rule],
+    ours: Mapping[tuple[str, str], Gateway],
+    listeners: Mapping[tuple[str, str], Mapping[str, tuple[ir.Problem, ...]]],
+    attachments: Mapping[tuple[str, str], list[_Attachment]],
+) -> tuple[ParentState, ...]:
+    own = tuple(problem for rule in rules for problem in rule.problems)
+    result = []
+    for number, ref in enumerate(route.spec.parent_refs):
+        name = _parent(route, ref)
+        if name is None or name not in ours:
+            continue
+        gateway = ours[name]
+        found, problem = _listeners_for(index, gateway, listeners[name], route, ref, f"spec.parentRefs[{number}]")
+        known = {(each.listener.name, each.hostname) for each in attachments[name] if each.route is route}
+        attachments[name].extend(each for each in found if (each.listener.name, each.hostname) not in known)
+        result.append(ParentState(ref, (*((problem,) if problem else ()), *own)))
+    return tuple(result)
+
+
+def _listeners_for(
+    index: Index,
+    gateway: Gateway,
+    problems: Mapping[str, tuple[ir.Problem, ...]],
+    route: HTTPRoute,
+    ref: ParentReference,
+    where: str,
+) -> tuple[list[_Attachment], ir.Problem | None]:
+    named = [
+        each
+        for each in gateway.spec.listeners
+        if ref.section_name in {None, each.name} and ref.port in {None, each.port}
+    ]
+    if not named:
+        text = f"{gateway.key} has no listener {ref.section_name or ''}{f' on port {ref.port}' if ref.port else ''}"
+        return [], ir.Problem("Accepted", "NoMatchingParent", text.replace("  ", " "), where)
+    allowed = [each for each in named if _allows(index, gateway, each, route)]
+    if not allowed:
+        text = f"{gateway.key} allows no route of namespace {route.key.namespace} on {_names(named)}"
+        return [], ir.Problem("Accepted", "NotAllowedByListeners", text, where)
+    found: list[_Attachment] = []
+    for listener in allowed:
+        found += [
+            _Attachment(listener, both, route)
+            for hostname in route.spec.hostnames or (hostnames.ANY,)
+            if (both := hostnames.meet(listener.hostname or hostnames.ANY, hostname))
+        ]
+    if not found:
+        text = f"none of the route's hostnames is served by {gateway.key}, {_names(allowed)}"
+        return [], ir.Problem("Accepted", "NoMatchingListenerHostname", text, "spec.hostnames")
+    served = [each for each in found if not _unserved(problems[each.listener.name])]
+    return served, None
+
+
+def _unserved(problems: Iterable[ir.Problem]) -> bool:
+    return any(problem.condition == "Accepted" for problem in problems)
+
+
+def _names(listeners: Iterable[Listener]) -> str:
+    return "listener " + ", ".join(each.name for each in listeners)
+
+
+def _allows(index: Index, gateway: Gateway, listener: Listener, route: HTTPRoute) -> bool:
+    kinds = listener.allowed_routes.kinds
+    if kinds and not any((kind.group, kind.kind) == (GATEWAY_GROUP, "HTTPRoute") for kind in kinds):
+        return False
+    rule = listener.allowed_routes.namespaces
+    namespace = route.key.namespace
+    if rule.from_ == "Same":
+        return namespace == gateway.key.namespace
+    if rule.from_ == "All":
+        return True
+    known = index.world.get(Namespace, "", namespace)
+    # Every namespace bears its name as a label, whether or not a folder says so (core/v1, Namespace).
+    labels = {"kubernetes.io/metadata.name": namespace, **(known.metadata.labels if known else {})}
+    return rule.selector is not None and rule.selector.matches(labels)
+
+
+def _gateway(
+    index: Index,
+    gateway: Gateway,
+    problems: Mapping[str, tuple[ir.Problem, ...]],
+    attachments: Sequence[_Attachment],
+    rules: Mapping[Key, Sequence[Rule]],
+    backends: Backends,
+    settings: Settings,
+) -> ir.Gateway:
+    name = f"{gateway.key.namespace}/{gateway.key.name}"
+    by_port: dict[int, list[Listener]] = defaultdict(list)
+    for listener in gateway.spec.listeners:
+        if not _unserved(problems[listener.name]):
+            by_port[listener.port].append(listener)
+    ports = []
+    used: dict[str, ir.Backend] = {}
+    for number, listeners in by_port.items():
+        clients = [client_settings(index, gateway, each) for each in listeners]
+        here = [each for each in attachments if each.listener in listeners]
+        hosts = _hosts(index, gateway, listeners, clients, here, rules)
+        for host in hosts:
+            for route in host.routes:
+                used |= {share.backend.cluster: share.backend for share in route.backends if share.backend}
+        limits = [client.buffer_limit for client in clients if client.buffer_limit is not None]
+        ports.append(
+            ir.Port(
+                number=number,
+                placement=settings.place(name, number),
+                origin=str(gateway.key),
+                buffer_limit=limits[0] if limits else None,
+                hosts=hosts,
+            )
+        )
+    return ir.Gateway(
+        name=name,
+        origin=str(gateway.key),
+        ports=tuple(ports),
+        backends=tuple(used[cluster] for cluster in sorted(used)),
+        assignments=tuple(backends.assignments[cluster] for cluster in sorted(used)),
+    )
+
+
+def _hosts(
+    index: Index,
+    gateway: Gateway,
+    listeners: Sequence[Listener],
+    clients: Sequence[ClientSettings],
+    attachments: Sequence[_Attachment],
+    rules: Mapping[Key, Sequence[Rule]],
+) -> tuple[ir.VirtualHost, ...]:
+    """Return what a port serves for each hostname.
+
+    A request belongs to the listener with the most specific hostname, whether or not that listener has a route for it
+    (Gateway API, listener isolation). Within it the routes with the most specific hostname come first, then all others
+    that cover the hostname.
+    """
+    refusals = {listener.name: client.refusal for listener, client in zip(listeners, clients, strict=True)}
+    own = {listener.name: listener.hostname or hostnames.ANY for listener in listeners}
+    names = sorted({*own.values(), *(each.hostname for each in attachments)}, key=hostnames.specificity, reverse=True)
+    result = []
+    for hostname in names:
+        owners = [each for each in listeners if hostnames.covers(own[each.name], hostname)]
+        owner = max(owners, key=lambda each: hostnames.specificity(own[each.name]))
+        routes: list[tuple[tuple[bool, int], ir.Route]] = []
+        for each in attachments:
+            if each.listener is not owner or not hostnames.covers(each.hostname, hostname):
+                continue
+            policies = [
+                backend_settings(index, gateway, owner, each.route, rule.name) for rule in rules[each.route.key]
+            ]
+            rank = hostnames.specificity(each.hostname)
+            refusal = refusals[owner.name]
+            routes += [
+                (rank, _refuse(route, refusal)) for route in routes_of(each.route, rules[each.route.key], policies)
+            ]
+        routes.sort(key=lambda entry: ((not entry[0][0], -entry[0][1]), precedence(entry[1])))
+        unique = dict.fromkeys(route for _, route in routes)
+        result.append(ir.VirtualHost(hostname, tuple(unique)))
+    return tuple(result)
+
+
+def _refuse(route: ir.Route, refusal: str) -> ir.Route:
+    if not refusal or route.refusal:
+        return route
+    return replace(route, refusal=refusal)
+
+
+def _state(
+    gateway: Gateway, problems: Mapping[str, tuple[ir.Problem, ...]], attachments: Iterable[_Attachment]
+) -> GatewayState:
+    routes: dict[str, set[object]] = defaultdict(set)
+    for each in attachments:
+        routes[each.listener.name].add(each.route.key)
+    listeners = tuple(
+        ListenerState(each, problems[each.name], len(routes[each.name])) for each in gateway.spec.listeners
+    )
+    return GatewayState(gateway, tuple(p for each in listeners for p in each.problems), listeners)
+
+
+def _pools(world: World) -> list[InferencePool | XInferencePool]:
+    return [*world.all(InferencePool).values(), *world.all(XInferencePool).values()]
+
+
+def _pool_states(world: World, backends: Backends, gateways: Iterable[ir.Gateway]) -> tuple[PoolState, ...]:
+    users: dict[str, list[str]] = defaultdict(list)
+    for gateway in gateways:
+        for backend in gateway.backends:
+            users[backend.cluster].append(gateway.name)
+    result = []
+    for pool in _pools(world):
+        found = backends.pool(pool)
+        if isinstance(found, ir.Problem):
+            result.append(PoolState(pool, (), found))
+        else:
+            result.append(PoolState(pool, tuple(users.get(found.cluster, ())), None))
+    return tuple(result)
+
+
+def _model_states(index: Index, world: World) -> tuple[ModelState, ...]:
+    result: list[ModelState] = []
+    pools = {(pool.key.group, pool.key.namespace, pool.key.name): pool for pool in _pools(world)}
+    for (group, namespace, name), models in index.models.items():
+        pool = pools.get((group, namespace, name))
+        if pool is None:
+            text = f"InferencePool {namespace}/{name} ({group}) does not exist"
+            problem = ir.Problem("Accepted", "PoolNotFound", text, "spec.poolRef")
+            result += [ModelState((model.key.namespace, model.key.name), problem) for model in models]
+            continue
+        for (_, refused), declared in zip(models_of(index, pool), models, strict=True):
+            problem_or_none = (
+                ir.Problem("Accepted", "ModelNameInUse", refused[1], "spec.modelName") if refused else None
+            )
+            result.append(ModelState((declared.key.namespace, declared.key.name), problem_or_none))
+    return tuple(result)

@@ -1,0 +1,106 @@
+"""The World, arranged for look-ups that run against the direction of its references."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from resources import (
+    SERVICE_NAME_LABEL,
+    BackendTrafficPolicy,
+    ClientTrafficPolicy,
+    EndpointSlice,
+    HTTPRoute,
+    InferenceModel,
+    Object,
+    Pod,
+    ReferenceGrant,
+    World,
+)
+
+P = TypeVar("P", ClientTrafficPolicy, BackendTrafficPolicy)
+TargetKey = tuple[str, str, str, str | None]
+"""What a policy is attached to: kind, namespace, name and section."""
+
+_NEVER = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+
+def age(item: Object) -> tuple[dt.datetime, str, str]:
+    """Order objects as Gateway API resolves conflicts: the oldest first, then by namespace and name.
+
+    An object of a folder has no creation time; it counts as younger than any that has one.
+    """
+    created = item.metadata.creation_timestamp
+    if created is not None and created.tzinfo is None:
+        created = created.replace(tzinfo=dt.UTC)
+    return (created or _NEVER, item.key.namespace, item.key.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One World and its look-up tables."""
+
+    world: World
+    models: Mapping[tuple[str, str, str], tuple[InferenceModel, ...]]
+    slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]]
+    pods: Mapping[str, tuple[Pod, ...]]
+    grants: Mapping[str, tuple[ReferenceGrant, ...]]
+    client_policies: Mapping[TargetKey, tuple[ClientTrafficPolicy, ...]]
+    backend_policies: Mapping[TargetKey, tuple[BackendTrafficPolicy, ...]]
+    routes: tuple[HTTPRoute, ...]
+
+    @classmethod
+    def of(cls, world: World) -> Index:
+        """Arrange a World."""
+        models: dict[tuple[str, str, str], list[InferenceModel]] = defaultdict(list)
+        for model in sorted(world.all(InferenceModel).values(), key=age):
+            pool = model.spec.pool_ref
+            models[pool.group, model.key.namespace, pool.name].append(model)
+        slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
+        for each in world.all(EndpointSlice).values():
+            if service := each.metadata.labels.get(SERVICE_NAME_LABEL):
+                slices[each.key.namespace, service].append(each)
+        pods: dict[str, list[Pod]] = defaultdict(list)
+        for pod in world.all(Pod).values():
+            pods[pod.key.namespace].append(pod)
+        grants: dict[str, list[ReferenceGrant]] = defaultdict(list)
+        for grant in world.all(ReferenceGrant).values():
+            grants[grant.key.namespace].append(grant)
+        return cls(
+            world=world,
+            models={key: tuple(items) for key, items in models.items()},
+            slices={key: tuple(items) for key, items in slices.items()},
+            pods={key: tuple(items) for key, items in pods.items()},
+            grants={key: tuple(items) for key, items in grants.items()},
+            client_policies=_by_target(world.all(ClientTrafficPolicy).values()),
+            backend_policies=_by_target(world.all(BackendTrafficPolicy).values()),
+            routes=tuple(sorted(world.all(HTTPRoute).values(), key=age)),
+        )
+
+    def permits(
+        self, *, kind: str, namespace: str, to_group: str, to_kind: str, to_namespace: str, to_name: str
+    ) -> bool:
+        """Whether a Gateway API object of this kind and namespace may refer to an object elsewhere (ReferenceGrant)."""
+        return any(
+            any(
+                each.group == "gateway.networking.k8s.io" and each.kind == kind and each.namespace == namespace
+                for each in grant.spec.from_
+            )
+            and any(
+                each.group == to_group and each.kind == to_kind and each.name in {None, "", to_name}
+                for each in grant.spec.to
+            )
+            for grant in self.grants.get(to_namespace, ())
+        )
+
+
+def _by_target(policies: Iterable[P]) -> Mapping[TargetKey, tuple[P, ...]]:
+    found: dict[TargetKey, list[P]] = defaultdict(list)
+    for policy in sorted(policies, key=age):
+        for target in policy.spec.targets:
+            # Policies apply to objects of their own namespace (Envoy Gateway, LocalPolicyTargetReference).
+            found[target.kind, policy.key.namespace, target.name, target.section_name].append(policy)
+    return {key: tuple(items) for key, items in found.items()}

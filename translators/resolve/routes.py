@@ -1,0 +1,142 @@
+"""HTTPRoutes: the meaning of their rules, and their order of precedence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from resources import HTTPHeaderMatch, HTTPQueryParamMatch, HTTPRoute, HTTPRouteMatch, HTTPRouteRule
+from translators import ir
+from translators.expressions import flaw
+from translators.headers import MODEL
+from translators.resolve.backends import Backends, Reference
+from translators.resolve.policies import NOT_BUILT, BackendSettings
+
+ACCEPTED = "Accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of a route apart from the listener that it is attached to.
+
+    broken: matches that cannot be told to Envoy, by index; the others of the rule then answer 500.
+    """
+
+    index: int
+    name: str | None
+    matches: tuple[tuple[int, ir.Match, ir.StringMatch | None], ...]
+    backends: tuple[ir.Weighted, ...]
+    timeout: int | None
+    attempt_timeout: int | None
+    problems: tuple[ir.Problem, ...]
+    refusal: str
+
+
+def rules_of(route: HTTPRoute, backends: Backends) -> tuple[Rule, ...]:
+    """Return the meaning of a route's rules."""
+    return tuple(_rule(route, index, rule, backends) for index, rule in enumerate(route.spec.rules))
+
+
+def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends) -> Rule:
+    where = f"spec.rules[{index}]"
+    problems: list[ir.Problem] = [
+        ir.Problem(ACCEPTED, "UnsupportedValue", NOT_BUILT, path)
+        for path in route.unbuilt
+        if path.startswith(where) or not path.startswith("spec.rules[")
+    ]
+    matches = []
+    for number, match in enumerate(rule.matches):
+        flaws = _flaws(match, f"{where}.matches[{number}]")
+        problems += flaws
+        if not flaws:
+            matches.append((number, *_match(match)))
+    refusal = "; ".join(f"HTTPRoute {route.key.namespace}/{route.key.name}: {problem}" for problem in problems)
+    shares = []
+    for number, ref in enumerate(rule.backend_refs):
+        found = backends.find(Reference(route.key.namespace, ref, f"{where}.backendRefs[{number}]"))
+        if isinstance(found, ir.Problem):
+            problems.append(found)
+        shares.append(ir.Weighted(ref.weight, None if isinstance(found, ir.Problem) else found))
+    if not rule.backend_refs and not refusal:
+        refusal = f"HTTPRoute {route.key.namespace}/{route.key.name}: {where} has no backendRefs."
+    timeouts = rule.timeouts
+    return Rule(
+        index=index,
+        name=rule.name,
+        matches=tuple(matches),
+        backends=tuple(shares),
+        timeout=timeouts.request,
+        attempt_timeout=timeouts.backend_request or None,
+        problems=tuple(problems),
+        refusal=refusal,
+    )
+
+
+def _flaws(match: HTTPRouteMatch, where: str) -> list[ir.Problem]:
+    expressions = [(match.path.type, match.path.value, "path")]
+    expressions += [(each.type, each.value, f"headers[{n}]") for n, each in enumerate(match.headers)]
+    expressions += [(each.type, each.value, f"queryParams[{n}]") for n, each in enumerate(match.query_params)]
+    return [
+        ir.Problem(ACCEPTED, "UnsupportedValue", f"is no RE2 regular expression: {error}", f"{where}.{field}.value")
+        for kind, value, field in expressions
+        if kind == "RegularExpression" and (error := flaw(value))
+    ]
+
+
+def _match(match: HTTPRouteMatch) -> tuple[ir.Match, ir.StringMatch | None]:
+    headers = _first_of_each(match.headers, fold_case=True)
+    model = next((header for header in headers if header.name == MODEL), None)
+    return (
+        ir.Match(
+            path=ir.PathMatch(match.path.type, match.path.value),
+            headers=tuple(header for header in headers if header.name != MODEL),
+            query=_first_of_each(match.query_params, fold_case=False),
+            method=match.method,
+        ),
+        model,
+    )
+
+
+def _first_of_each(
+    matches: Iterable[HTTPHeaderMatch | HTTPQueryParamMatch], *, fold_case: bool
+) -> tuple[ir.StringMatch, ...]:
+    """Of several matches on one name only the first counts (Gateway API, HTTPHeaderMatch.name)."""
+    result: dict[str, ir.StringMatch] = {}
+    for match in matches:
+        name = match.name.lower() if fold_case else match.name
+        result.setdefault(name, ir.StringMatch(name, match.type, match.value))
+    return tuple(result.values())
+
+
+def routes_of(route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[BackendSettings]) -> Iterable[ir.Route]:
+    """Yield a route for each match of each rule; `settings` are the policies of each rule where it is attached."""
+    name = f"httproute/{route.key.namespace}/{route.key.name}"
+    for rule, policy in zip(rules, settings, strict=True):
+        timeout = rule.timeout if rule.timeout is not None else policy.request_timeout
+        for number, match, model in rule.matches:
+            yield ir.Route(
+                name=f"{name}/rule/{rule.index}/match/{number}",
+                origin=str(route.key),
+                match=match,
+                model=model,
+                backends=rule.backends,
+                timeout=timeout or 0,
+                attempt_timeout=rule.attempt_timeout,
+                refusal=rule.refusal or policy.refusal,
+            )
+
+
+_PATH_ORDER = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
+
+
+def precedence(route: ir.Route) -> tuple[int, int, bool, int, int]:
+    """Order matches by Gateway API's precedence, the first in order being tried first (HTTPRouteRule.matches).
+
+    An exact path, then the longest prefix; then a method, the most headers, the most query parameters. Expressions,
+    whose place is left open there, stand between exact paths and prefixes. Ties keep the order of the routes' age and
+    of rules and matches within a route, as long as the sort is stable.
+    """
+    match = route.match
+    headers = len(match.headers) + (route.model is not None)
+    length = len(match.path.value.rstrip("/")) if match.path.kind == "PathPrefix" else len(match.path.value)
+    return (_PATH_ORDER[match.path.kind], -length, match.method is None, -headers, -len(match.query))

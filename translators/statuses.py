@@ -1,0 +1,216 @@
+"""Statuses: a second view of the meaning from which Envoy's resources are made.
+
+Every condition starts good and a Problem that names it overrides it, so that no parent is left without a status. Times
+are not here: whoever writes a status knows when a condition last changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from resources import InferenceModel, InferencePool, Key, Listener
+from translators import ir
+from translators.resolve.gateways import GATEWAY_GROUP, GatewayState, Meaning, PoolState, RouteState
+from translators.resolve.policies import PolicyState
+from translators.settings import Settings
+
+CONTROLLER = "pointsman.dev/gateway-controller"
+"""The controller's name in statuses where no GatewayClass gives one."""
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What to write into an object's `status`."""
+
+    key: Key
+    body: Json
+
+
+def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
+    """Yield the status of every object that has one."""
+    for each in meaning.classes:
+        yield Status(each.key, {"conditions": _conditions(each.metadata.generation, (), good={"Accepted": "Accepted"})})
+    for gateway in meaning.gateway_states:
+        yield Status(gateway.gateway.key, _gateway(gateway, settings))
+    controllers = _controllers(meaning)
+    for route in meaning.route_states:
+        yield Status(route.route.key, _route(route, controllers))
+    for pool in meaning.pool_states:
+        yield Status(pool.pool.key, _pool(pool, controllers))
+    for model in meaning.model_states:
+        key = Key(InferenceModel.GROUP, InferenceModel.KIND, *model.key)
+        found = (model.problem,) if model.problem else ()
+        yield Status(key, {"conditions": _conditions(0, found, good={"Accepted": "Accepted"})})
+    for policy in meaning.policy_states:
+        yield Status(policy.policy.key, _policy(policy, controllers))
+
+
+def problems(meaning: Meaning) -> Iterator[str]:
+    """Yield a line for each problem, naming the object and the field."""
+    for gateway in meaning.gateway_states:
+        yield from _lines(gateway.gateway.key, gateway.problems)
+    for route in meaning.route_states:
+        yield from _lines(route.route.key, dict.fromkeys(p for parent in route.parents for p in parent.problems))
+    for pool in meaning.pool_states:
+        if pool.problem and not pool.parents:
+            yield from _lines(pool.pool.key, (pool.problem,))
+    for model in meaning.model_states:
+        if model.problem:
+            yield from _lines(Key(InferenceModel.GROUP, InferenceModel.KIND, *model.key), (model.problem,))
+    for policy in meaning.policy_states:
+        yield from _lines(policy.policy.key, dict.fromkeys(problem for _, problem in policy.targets if problem))
+
+
+def _lines(key: Key, found: Iterable[ir.Problem]) -> Iterator[str]:
+    yield from (f"{key}: {problem}" for problem in found)
+
+
+def _conditions(generation: int, found: Iterable[ir.Problem], *, good: Mapping[str, str]) -> list[Json]:
+    """Return conditions that are True with the reason in `good`, unless a problem says otherwise."""
+    by_condition: dict[str, list[ir.Problem]] = {}
+    for problem in found:
+        by_condition.setdefault(problem.condition, []).append(problem)
+    result: list[Json] = []
+    for condition, reason in good.items():
+        wrong = by_condition.get(condition)
+        result.append(
+            {
+                "type": condition,
+                "status": "False" if wrong else "True",
+                "reason": wrong[0].reason if wrong else reason,
+                "message": "; ".join(map(str, wrong)) if wrong else "",
+                "observedGeneration": generation,
+            }
+        )
+    return result
+
+
+def _gateway(state: GatewayState, settings: Settings) -> Json:
+    gateway = state.gateway
+    generation = gateway.metadata.generation
+    name = f"{gateway.key.namespace}/{gateway.key.name}"
+    served = [each for each in state.listeners if not _refused(each.problems)]
+    problems = []
+    if len(served) < len(state.listeners):
+        refused = ", ".join(each.listener.name for each in state.listeners if _refused(each.problems))
+        text = f"not all listeners are valid: {refused}"
+        # Still accepted and programmed while one listener is (GatewayReasonListenersNotValid).
+        problems = (
+            [] if served else [ir.Problem(each, "ListenersNotValid", text) for each in ("Accepted", "Programmed")]
+        )
+    addresses = dict.fromkeys(settings.place(name, each.listener.port).address for each in served)
+    return {
+        "addresses": [{"type": "IPAddress", "value": address} for address in addresses],
+        "conditions": _conditions(generation, problems, good={"Accepted": "Accepted", "Programmed": "Programmed"}),
+        "listeners": [
+            {
+                "name": each.listener.name,
+                "attachedRoutes": each.attached,
+                "supportedKinds": _kinds(each.listener),
+                "conditions": _conditions(
+                    generation,
+                    [*each.problems, *_unprogrammed(each.problems)],
+                    good={"Accepted": "Accepted", "Programmed": "Programmed", "ResolvedRefs": "ResolvedRefs"},
+                ),
+            }
+            for each in state.listeners
+        ],
+    }
+
+
+def _kinds(listener: Listener) -> list[Json]:
+    wanted = listener.allowed_routes.kinds
+    if wanted and not any((kind.group, kind.kind) == (GATEWAY_GROUP, "HTTPRoute") for kind in wanted):
+        return []
+    return [{"group": GATEWAY_GROUP, "kind": "HTTPRoute"}]
+
+
+def _refused(found: Iterable[ir.Problem]) -> bool:
+    return any(problem.condition == "Accepted" for problem in found)
+
+
+def _unprogrammed(found: Iterable[ir.Problem]) -> list[ir.Problem]:
+    return [ir.Problem("Programmed", "Invalid", str(problem)) for problem in found if problem.condition == "Accepted"]
+
+
+def _controllers(meaning: Meaning) -> Mapping[str, str]:
+    """Return the controller of each Gateway, "namespace/name"."""
+    classes = {each.key.name: each.spec.controller_name for each in meaning.classes}
+    return {
+        f"{state.gateway.key.namespace}/{state.gateway.key.name}": classes.get(
+            state.gateway.spec.gateway_class_name, CONTROLLER
+        )
+        for state in meaning.gateway_states
+    }
+
+
+def _route(state: RouteState, controllers: Mapping[str, str]) -> Json:
+    route = state.route
+    parents = []
+    for parent in state.parents:
+        ref = parent.ref
+        namespace = ref.namespace or route.key.namespace
+        shown: dict[str, object] = {"group": ref.group, "kind": ref.kind, "namespace": namespace, "name": ref.name}
+        if ref.section_name:
+            shown["sectionName"] = ref.section_name
+        if ref.port:
+            shown["port"] = ref.port
+        parents.append(
+            {
+                "parentRef": shown,
+                "controllerName": controllers[f"{namespace}/{ref.name}"],
+                "conditions": _conditions(
+                    route.metadata.generation,
+                    parent.problems,
+                    good={"Accepted": "Accepted", "ResolvedRefs": "ResolvedRefs"},
+                ),
+            }
+        )
+    return {"parents": parents}
+
+
+def _pool(state: PoolState, controllers: Mapping[str, str]) -> Json:
+    pool = state.pool
+    found = (state.problem,) if state.problem else ()
+    parents: list[Json] = []
+    for parent in state.parents:
+        namespace, name = parent.split("/")
+        parents.append(
+            {
+                "parentRef": {"group": GATEWAY_GROUP, "kind": "Gateway", "namespace": namespace, "name": name},
+                "controllerName": controllers[parent],
+                "conditions": _conditions(
+                    pool.metadata.generation, found, good={"Accepted": "Accepted", "ResolvedRefs": "ResolvedRefs"}
+                ),
+            }
+        )
+    # The two versions of the API spell the list differently.
+    return {"parents" if isinstance(pool, InferencePool) else "parent": parents}
+
+
+def _policy(state: PolicyState, controllers: Mapping[str, str]) -> Json:
+    policy = state.policy
+    ancestors = []
+    for target, (_, problem) in zip(policy.spec.targets, state.targets, strict=True):
+        namespace = policy.key.namespace
+        ref: dict[str, object] = {
+            "group": target.group,
+            "kind": target.kind,
+            "namespace": namespace,
+            "name": target.name,
+        }
+        if target.section_name:
+            ref["sectionName"] = target.section_name
+        ancestors.append(
+            {
+                "ancestorRef": ref,
+                "controllerName": controllers.get(f"{namespace}/{target.name}", CONTROLLER),
+                "conditions": _conditions(
+                    policy.metadata.generation, (problem,) if problem else (), good={"Accepted": "Accepted"}
+                ),
+            }
+        )
+    return {"ancestors": ancestors}

@@ -1,0 +1,199 @@
+"""translate: World to Envoy's resources and Kubernetes' statuses.
+
+It is total, returning for every World that decodes, and pure: the memory only saves work. A translation with a warm
+memory equals one with a cold memory, and the order in which objects arrived does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import betterproto2
+from envoy_data_plane.envoy.config.route import v3 as route
+from google.protobuf.message import Message
+
+from resources import World
+from translators import ir, statuses
+from translators.emit.cluster import assignment_of, cluster_of, pool_of
+from translators.emit.listener import listener_of, route_configuration
+from translators.emit.packing import TYPE_PREFIX
+from translators.emit.virtual_host import virtual_host
+from translators.features.body_limit import limit
+from translators.features.models_list import routable
+from translators.memo import Memo
+from translators.resolve.gateways import Meaning, resolve
+from translators.settings import Settings
+
+CLUSTER = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
+ENDPOINTS = TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENER = TYPE_PREFIX + "envoy.config.listener.v3.Listener"
+ROUTES = TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+POOL = TYPE_PREFIX + "pointsman.picker.v1.Pool"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resource:
+    """A resource to serve. What has not changed is the same object from one translation to the next.
+
+    origin: the Kubernetes object to name when Envoy rejects it. pulls: type and name of the resource that Envoy must be
+    sent again after it took in a change of this one, as a cluster waits for its endpoints.
+    """
+
+    type_url: str
+    name: str
+    message: betterproto2.Message | Message
+    origin: str
+    pulls: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSummary:
+    """A listener for people: where it can be reached, and for which hostnames."""
+
+    name: str
+    address: str
+    port: int
+    moved_from: int | None
+    hostnames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSummary:
+    """A pool for people: the models that are routable to it, and its pods with their addresses."""
+
+    name: str
+    models: tuple[str, ...]
+    pods: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySummary:
+    """A Gateway for people. models: what a request can name on any of its hostnames."""
+
+    gateway: str
+    listeners: tuple[ListenerSummary, ...]
+    pools: tuple[PoolSummary, ...]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What a World means for Envoy and for its owners. gateways: resources by Gateway, "namespace/name"."""
+
+    gateways: Mapping[str, tuple[Resource, ...]]
+    statuses: tuple[statuses.Status, ...]
+    problems: tuple[str, ...]
+    notices: tuple[str, ...]
+    summary: tuple[GatewaySummary, ...]
+
+
+def translate(world: World, settings: Settings, memo: Memo) -> Translation:
+    """Translate a World."""
+    meaning = resolve(world, settings)
+    gateways = {gateway.name: tuple(_resources(gateway, settings, memo)) for gateway in meaning.gateways}
+    memo.turn()
+    written = tuple(statuses.of(meaning, settings))
+    return Translation(
+        gateways=gateways,
+        statuses=written,
+        problems=tuple(statuses.problems(meaning)),
+        notices=meaning.notices,
+        summary=tuple(_summary(gateway, meaning) for gateway in meaning.gateways),
+    )
+
+
+def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[Resource]:
+    for backend in gateway.backends:
+        yield memo(_cluster, backend, settings.connection_buffer_limit)
+        if isinstance(backend, ir.Pool):
+            yield memo(_pool, backend)
+    for assignment in gateway.assignments:
+        yield memo(_assignment, assignment)
+    for port in gateway.ports:
+        name = f"{gateway.name}/{port.number}"
+        bare = replace(port, hosts=())
+        yield memo(_listener, name, bare, _Same(settings))
+        hosts = tuple(
+            memo(virtual_host, host, f"{name}/{host.hostname}", settings.model_finder, limit(port, settings))
+            for host in port.hosts
+        )
+        yield memo(_routes, name, port.origin, _Same(hosts))
+
+
+class _Same(Generic[T]):
+    """A key by identity, for what is known to stay the same object while it is equal: Envoy's messages have no hash."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def _parts(self) -> tuple[int, ...]:
+        return tuple(map(id, self.value)) if isinstance(self.value, tuple) else (id(self.value),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
+
+def _cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
+    message = cluster_of(backend, connection_buffer_limit)
+    return Resource(CLUSTER, backend.cluster, message, backend.origin, pulls=(ENDPOINTS, backend.cluster))
+
+
+def _pool(pool: ir.Pool) -> Resource:
+    return Resource(POOL, pool.name, pool_of(pool), pool.origin)
+
+
+def _assignment(assignment: ir.Assignment) -> Resource:
+    return Resource(ENDPOINTS, assignment.cluster, assignment_of(assignment), assignment.origin)
+
+
+def _listener(name: str, port: ir.Port, settings: _Same[Settings]) -> Resource:
+    return Resource(LISTENER, name, listener_of(port, name, settings.value), port.origin)
+
+
+def _routes(name: str, origin: str, hosts: _Same[tuple[route.VirtualHost, ...]]) -> Resource:
+    return Resource(ROUTES, name, route_configuration(name, list(hosts.value)), origin)
+
+
+def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
+    state = next(each for each in meaning.gateway_states if str(each.gateway.key) == gateway.origin)
+    ports = {port.number: port for port in gateway.ports}
+    listeners = []
+    for each in state.listeners:
+        if port := ports.get(each.listener.port):
+            moved = each.listener.port if port.placement.port != each.listener.port else None
+            hostnames = (each.listener.hostname,) if each.listener.hostname else ()
+            place = port.placement
+            listeners.append(ListenerSummary(each.listener.name, place.address, place.port, moved, hostnames))
+    endpoints = {each.cluster: each.endpoints for each in gateway.assignments}
+    hosts = [host for port in gateway.ports for host in port.hosts]
+    return GatewaySummary(
+        gateway=gateway.name,
+        listeners=tuple(listeners),
+        pools=tuple(
+            PoolSummary(
+                backend.name,
+                _models_of(backend, hosts),
+                tuple((each.pod, str(each)) for each in endpoints[backend.cluster]),
+            )
+            for backend in gateway.backends
+            if isinstance(backend, ir.Pool)
+        ),
+        models=tuple(sorted({model for host in hosts for model in routable(host)})),
+    )
+
+
+def _models_of(pool: ir.Pool, hosts: list[ir.VirtualHost]) -> tuple[str, ...]:
+    models: set[str] = set()
+    for host in hosts:
+        leading = tuple(rule for rule in host.routes if pool in rule.pools)
+        models |= routable(replace(host, routes=leading)).keys()
+    return tuple(sorted(models))
