@@ -50,6 +50,11 @@ class Site:
     host: str
     port: int
 
+    @property
+    def url(self) -> str:
+        """The server's base URL."""
+        return f"http://{self.host}:{self.port}"
+
 
 async def _alone(fault: Fault) -> None:
     raise KeyError(fault.pod)
@@ -78,6 +83,7 @@ class ModelServer:
         self._fault_end: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
+        self._busy: set[web.RequestHandler] = set()
         # Requests cancelled with their connection: a client that leaves takes its job out of the engine.
         self._http = web.Server(
             self._handle,
@@ -115,8 +121,7 @@ class ModelServer:
             self._fault_end.cancel()
         for task in self._tasks:
             task.cancel()
-        await self._close_listener()
-        self._http.pre_shutdown()
+        self._close_listener()
         await self._http.shutdown(_AT_ONCE if self._mode is Mode.HANG else grace)
         self.driver.close()
 
@@ -133,8 +138,7 @@ class ModelServer:
             self._responsive.set()
             self.driver.resume()
         if mode is Mode.REFUSE:
-            await self._close_listener()
-            self._http.pre_shutdown()
+            self._close_listener()
         elif self._listener is None:
             await self.start()
         if duration is not None and mode is not Mode.NONE:
@@ -146,22 +150,33 @@ class ModelServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _close_listener(self) -> None:
+    def _close_listener(self) -> None:
+        """Take no more connections, close the idle ones, and the others when their answers are complete."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        for connection in self._http.connections:
+            if connection in self._busy:
+                connection.close()
+            else:
+                connection.force_close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == _FAULT_PATH:
-            return await self._switch_by_request(request)
+        connection = request.protocol
+        self._busy.add(connection)
+        try:
+            if request.path == _FAULT_PATH:
+                return await self._switch_by_request(request)
+            return await self._respond(request)
+        finally:
+            self._busy.discard(connection)
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._responsive.wait()
         if self._mode is Mode.RESET:
             return await self._reset(request)
         if self._mode is Mode.UNAVAILABLE:
-            error = RequestError(
-                HTTPStatus.SERVICE_UNAVAILABLE, "The server is unavailable.", "ServiceUnavailableError"
-            )
-            return self._refusal(error)
+            return self._refusal(_UNAVAILABLE)
         return await self._serve(request)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from resources import Pod, Upsert, World, decode
+from simulator import PORTS_ANNOTATION, Plan, Timing, manifests, plan
+
+SERVING = """
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: qwen
+spec:
+  replicas: 2
+  template:
+    metadata:
+      labels:
+        app: qwen
+    spec:
+      containers:
+      - name: serving
+        image: vllm:1
+        command: [sh, -c, vllm serve /m --port 8000]
+        ports:
+        - containerPort: 8000
+          name: http
+        - containerPort: 5557
+"""
+
+
+def world(*texts: str) -> World:
+    objects = [decode(yaml.safe_load(text)).object for text in texts]
+    return World().apply(Upsert(each) for each in objects if each is not None)
+
+
+def names(planned: Plan) -> list[str]:
+    return [pod.name for pod in planned.pods]
+
+
+def test_a_pod_for_each_replica() -> None:
+    planned = plan(world(SERVING))
+    assert planned.notices == ()
+    assert len(set(names(planned))) == 2
+    for pod in planned.pods:
+        deployment, digest, suffix = pod.name.split("-")
+        assert (deployment, len(digest), len(suffix)) == ("qwen", 10, 5)
+        assert pod.labels == {"app": "qwen", "pod-template-hash": digest}
+        assert (pod.namespace, pod.container, pod.spec.port) == ("default", "serving", 8000)
+
+
+def test_names_are_stable_across_replicas_and_change_with_the_template() -> None:
+    two = names(plan(world(SERVING)))
+    three = names(plan(world(SERVING.replace("replicas: 2", "replicas: 3"))))
+    one = names(plan(world(SERVING.replace("  replicas: 2\n", ""))))
+    assert (three[:2], one) == (two, two[:1])
+    assert names(plan(world(SERVING.replace("replicas: 2", "replicas: 0")))) == []
+    assert not set(two) & set(names(plan(world(SERVING.replace("vllm:1", "vllm:2")))))
+    assert not set(two) & set(names(plan(world(SERVING.replace("name: qwen", "name: other")))))
+
+
+def test_long_names_stay_names() -> None:
+    planned = plan(world(SERVING.replace("name: qwen", f"name: {'q' * 60}")))
+    assert {len(name) for name in names(planned)} == {63}
+    assert len(set(names(planned))) == 2
+
+
+def test_what_is_not_simulated_is_named() -> None:
+    planned = plan(
+        world(
+            SERVING.replace("name: qwen", "name: web").replace("vllm serve /m --port 8000", "sleep 1"),
+            SERVING.replace("name: qwen", "name: broken").replace("--port 8000", "--port x"),
+            SERVING + "      - {name: second, command: [vllm, serve, n]}\n      - {name: sidecar}\n",
+        ),
+    )
+    assert len(planned.pods) == 2
+    assert planned.notices == (
+        (
+            "Deployment default/broken: not simulated: container serving: --port: expected a positive whole number, "
+            "got 'x'"
+        ),
+        "Deployment default/qwen: container second is not simulated: serving stands for the pod",
+        "Deployment default/web: not simulated: no container serves a model",
+    )
+
+
+def annotated(annotations: str) -> Plan:
+    return plan(world(SERVING.replace("      labels:", f"      annotations: {annotations}\n      labels:")))
+
+
+def test_timing_by_annotation() -> None:
+    assert plan(world(SERVING), Timing(decode=1.0)).pods[0].timing == Timing(decode=1.0)
+    planned = annotated("{simulator.pointsman.dev/decode-ms: '20', simulator.pointsman.dev/prefill-us: '1.5'}")
+    assert planned.pods[0].timing == Timing(decode=0.02, prefill=1.5e-6)
+
+
+def test_a_wrong_annotation_is_named() -> None:
+    for name, value in (("decode-ms", "-1"), ("prefill-us", "nan"), ("answer-tokens", "0"), ("decode-growth", "x")):
+        notices = annotated(f"{{simulator.pointsman.dev/{name}: '{value}'}}").notices
+        assert len(notices) == 1
+        assert f"annotation simulator.pointsman.dev/{name}: expected" in notices[0]
+
+
+def test_manifests_decode_as_ready_pods() -> None:
+    (first, _) = plan(world(SERVING)).pods
+    decoded = decode(manifests.pod(first, "127.1.2.3", 8000))
+    pod = decoded.object
+    assert isinstance(pod, Pod)
+    assert decoded.ignored == ()
+    assert (pod.metadata.name, pod.metadata.namespace, pod.addresses) == (first.name, "default", ("127.1.2.3",))
+    assert pod.ready
+    assert [(port.container_port, port.name) for port in pod.spec.containers[0].ports] == [(8000, "http"), (5557, "")]
+    assert PORTS_ANNOTATION not in pod.metadata.annotations
+
+
+def test_a_port_of_its_own_is_annotated_and_a_pod_that_does_not_listen_is_not_ready() -> None:
+    (first, _) = plan(world(SERVING)).pods
+    moved = decode(manifests.pod(first, "127.0.0.1", 53211)).object
+    silent = decode(manifests.pod(first, "127.0.0.1", None)).object
+    assert isinstance(moved, Pod)
+    assert isinstance(silent, Pod)
+    assert moved.metadata.annotations == {"simulator.pointsman.dev/ports": "8000=53211"}
+    assert not silent.ready
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    (first, second) = plan(world(SERVING)).pods
+    for pods in ([first, second], [first]):
+        manifests.write(tmp_path, [manifests.pod(pod, "127.1.2.3", 8000) for pod in pods])
+        (path,) = tmp_path.iterdir()
+        items = msgspec.json.decode(path.read_bytes())["items"]
+        assert [item["metadata"]["name"] for item in items] == [pod.name for pod in pods]
