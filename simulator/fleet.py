@@ -46,7 +46,10 @@ class RunningPod:
 
 
 class Fleet:
-    """Simulated servers, one for each pod of the plan applied last; `publish` is told whenever the pods change."""
+    """Simulated servers, one for each pod of the plan applied last.
+
+    `publish` is told the pods by the first `apply` and whenever they change.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Fleet:
         self._grace = grace
         self._pods: dict[tuple[str, str], RunningPod] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._published = False
         self._hurry = asyncio.Event()
         self._lock = asyncio.Lock()
 
@@ -85,7 +89,8 @@ class Fleet:
             gone = [pod for key, pod in self._pods.items() if key not in pods]
             changed = pods.keys() != self._pods.keys()
             self._pods = pods
-            if changed and self._publish is not None:
+            if self._publish is not None and (changed or not self._published):
+                self._published = True
                 self._publish(self.pods)
             for pod in gone:
                 task = asyncio.get_running_loop().create_task(self._let_go(pod))

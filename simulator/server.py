@@ -36,6 +36,8 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds: close() sends R
 _UNAVAILABLE = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "The server is unavailable.", "ServiceUnavailableError")
 _TOO_LARGE = RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.", "BadRequestError")
 
+# Seconds after which an idle connection is closed: vLLM's VLLM_HTTP_TIMEOUT_KEEP_ALIVE.
+_KEEP_ALIVE = 5
 # aiohttp takes 0 seconds for no limit.
 _AT_ONCE = 0.01
 
@@ -80,6 +82,7 @@ class ModelServer:
         self._mode = Mode.NONE
         self._responsive = asyncio.Event()
         self._responsive.set()
+        self._switching = asyncio.Lock()
         self._fault_end: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
@@ -90,7 +93,7 @@ class ModelServer:
             request_factory=_request,
             handler_cancellation=True,
             access_log=None,
-            keepalive_timeout=3600,
+            keepalive_timeout=_KEEP_ALIVE,
         )
         self._routes: dict[tuple[str, str], _Handler] = {
             ("POST", "/v1/chat/completions"): self._chat,
@@ -127,22 +130,25 @@ class ModelServer:
 
     async def switch(self, mode: Mode, duration: float | None = None) -> None:
         """Fail in this way from here on, for `duration` seconds if that is given. Raises OSError as `start` does."""
-        if self._fault_end is not None:
-            self._fault_end.cancel()
-            self._fault_end = None
-        self._mode = mode
-        if mode is Mode.HANG:
-            self._responsive.clear()
-            self.driver.pause()
-        else:
-            self._responsive.set()
-            self.driver.resume()
-        if mode is Mode.REFUSE:
-            self._close_listener()
-        elif self._listener is None:
-            await self.start()
-        if duration is not None and mode is not Mode.NONE:
-            self._fault_end = asyncio.get_running_loop().call_later(duration, self._recover)
+        async with self._switching:
+            if self._fault_end is not None:
+                self._fault_end.cancel()
+                self._fault_end = None
+            if mode is Mode.REFUSE:
+                self._close_listener()
+                # An event loop may close sockets only when it comes round again (uvloop).
+                await asyncio.sleep(0)
+            elif self._listener is None:
+                await self.start()
+            self._mode = mode
+            if mode is Mode.HANG:
+                self._responsive.clear()
+                self.driver.pause()
+            else:
+                self._responsive.set()
+                self.driver.resume()
+            if duration is not None and mode is not Mode.NONE:
+                self._fault_end = asyncio.get_running_loop().call_later(duration, self._recover)
 
     def _recover(self) -> None:
         self._fault_end = None

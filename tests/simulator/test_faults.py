@@ -46,6 +46,14 @@ async def test_refuse_closes_the_socket_and_idle_connections(start: Start, clien
     assert await status(client, server, "/health") == HTTPStatus.OK
 
 
+async def test_refusing_and_serving_in_quick_turns(start: Start, client: ClientSession) -> None:
+    server = await start()
+    for _ in range(5):
+        await server.switch(Mode.REFUSE)
+        await server.switch(Mode.NONE)
+        assert await status(client, server, "/health") == HTTPStatus.OK
+
+
 async def test_refuse_finishes_what_is_under_way(start: Start, client: ClientSession) -> None:
     server = await start(timing=Timing(prefill=0, decode=0.005, answer_tokens=10))
     async with client.post(server.site.url + "/v1/chat/completions", json=CHAT | {"stream": True}) as response:

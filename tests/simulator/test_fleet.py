@@ -82,6 +82,14 @@ async def test_the_plan_is_followed_and_pods_that_stay_are_left_alone(client: Cl
             await healthy(client, pod)
 
 
+async def test_that_there_are_no_pods_is_published_too() -> None:
+    published: list[int] = []
+    fleet = Fleet(lambda pods: published.append(len(pods)))
+    await fleet.apply(Plan())
+    await fleet.apply(Plan())
+    assert published == [0]
+
+
 async def test_a_pod_that_goes_serves_on_until_everybody_knows(client: ClientSession) -> None:
     fleet = Fleet(linger=3600.0)
     await fleet.apply(planned("a", port=free_port(), timing=Timing(decode=0.01, answer_tokens=5)))
