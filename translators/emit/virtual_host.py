@@ -111,7 +111,7 @@ def _unanswered() -> Iterator[route.Route]:
     )
     for name, headers, status, message in (
         ("unknown-model", [known], 404, ""),
-        ("no-model", [methods], 400, f"{model_finder.NOT_AN_OBJECT} {model_finder.BAD_MODEL}"),
+        ("no-model", [methods], 400, model_finder.NO_MODEL),
         ("no-route", [], 404, "There is nothing here for this method and path."),
     ):
         yield route.Route(

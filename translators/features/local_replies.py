@@ -48,9 +48,9 @@ _SERVER = "server_error"
 
 # The first that fits is used. Where the model is known, the message names it.
 _ANSWERS = (
-    _Answer(400, _INVALID, "invalid_json", "The request body is not valid JSON.", details="ai_protocol_manager"),
+    _Answer(400, _INVALID, "invalid_json", "Unreadable request body:", details="ai_protocol_manager", body=True),
     _Answer(400, _INVALID, "invalid_request", "", details="direct_response", body=True),
-    _Answer(400, _INVALID, "invalid_request", "The request is malformed.", body=False),
+    _Answer(400, _INVALID, "invalid_request", "The request is malformed."),
     _Answer(404, _INVALID, "not_found", "", details="direct_response", body=True),
     _Answer(413, _INVALID, "request_too_large", "The request body is larger than this gateway accepts."),
     _Answer(429, "rate_limit_error", "rate_limit_exceeded", "Too many requests."),

@@ -44,7 +44,8 @@ CONTROL_CHARACTER = r"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]"
 HAS_CONTROL_CHARACTER = rf"(?s).*({CONTROL_CHARACTER}).*"
 
 NOT_AN_OBJECT = "The request body must be a JSON object."
-BAD_MODEL = "The request's `model` must be a non-empty string without control characters."
+BAD_MODEL = "The `model` of a request must be a non-empty string without control characters."
+NO_MODEL = "The request must name its `model`, at the top level of a JSON object."
 
 
 @dataclass(frozen=True, slots=True)
