@@ -178,7 +178,7 @@ def _refuse(
         steps, message = (*steps, missing[1]), "required"
     elif message.startswith("Invalid enum value"):
         allowed = choices(struct, steps)
-        message = f"expected {' or '.join(allowed)}, got {message.removeprefix('Invalid enum value ')}"
+        message = f"expected one of {', '.join(allowed)}; got {message.removeprefix('Invalid enum value ')}"
     elif match and match["key"]:
         message = f"key: {_plain(message)}"
     else:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 from msgspec.structs import force_setattr
@@ -95,17 +95,17 @@ class HTTPRouteFilter(Fields, frozen=True, kw_only=True):
     UNBUILT_AS_A_WHOLE: ClassVar[bool] = True
 
     type: Annotated[str, Meta(min_length=1)]
-    request_header_modifier: Mapping[str, object] | None = None
-    response_header_modifier: Mapping[str, object] | None = None
-    request_mirror: Mapping[str, object] | None = None
-    request_redirect: Mapping[str, object] | None = None
-    url_rewrite: Mapping[str, object] | None = None
-    extension_ref: Mapping[str, object] | None = None
-    cors: Mapping[str, object] | None = None
-    external_auth: Mapping[str, object] | None = None
+    request_header_modifier: Mapping[str, Any] | None = None
+    response_header_modifier: Mapping[str, Any] | None = None
+    request_mirror: Mapping[str, Any] | None = None
+    request_redirect: Mapping[str, Any] | None = None
+    url_rewrite: Mapping[str, Any] | None = None
+    extension_ref: Mapping[str, Any] | None = None
+    cors: Mapping[str, Any] | None = None
+    external_auth: Mapping[str, Any] | None = None
 
     @property
-    def raw(self) -> Mapping[str, object]:
+    def raw(self) -> Mapping[str, Any]:
         """The configuration that belongs to the filter's type, as it was written; empty if there is none."""
         config = {
             "RequestHeaderModifier": self.request_header_modifier,
