@@ -52,6 +52,9 @@ class Stream:
     # The resources refused since they were last taken by `take_refusals`.
     _refusals: list[Refusal] = field(default_factory=list)
     _sent: int = 0
+    # Whether a response was answered.  A client that comes back sends the first requests of all types before it
+    # answers anything, so that from then on it is known what it holds.
+    _is_known: bool = False
     _closed: bool = False
 
     def receive(self, request: Request) -> list[Response]:
@@ -61,6 +64,7 @@ class Stream:
         subscription.unsubscribe(request.unsubscribe)
         # An answer to anything but the response on its way is stale (xDS protocol, "ACK/NACK and resource nonces").
         if subscription.outstanding is not None and subscription.outstanding.nonce == request.nonce:
+            self._is_known = True
             self._answer(subscription, request.error)
         return self._pump()
 
@@ -92,11 +96,16 @@ class Stream:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is on its way and nothing remains to be sent."""
+        """Whether nothing is on its way and nothing remains to be sent, but for removals that a refusal holds back."""
         return self.snapshot is not None and all(
-            subscription.outstanding is None and subscription.pending() == Pending() and not subscription.greeting
-            for subscription in self.subscriptions.values()
+            self._is_settled(subscription) for subscription in self.subscriptions.values()
         )
+
+    def _is_settled(self, subscription: Subscription) -> bool:
+        if subscription.outstanding is not None or subscription.greeting:
+            return False
+        pending = subscription.pending()
+        return not (pending.updates or pending.absent or (pending.removals and not self.refuses))
 
     @property
     def refuses(self) -> bool:
@@ -158,7 +167,9 @@ class Stream:
                 break
             pending = subscription.pending()
             if pending.removals and subscription.outstanding is None:
-                responses.append(self._send(subscription, (), pending.removals))
+                # An empty response has the client make itself known: its routes may yet name what is to go.
+                removals = pending.removals if self._is_known else ()
+                responses.append(self._send(subscription, (), removals))
             is_settled = subscription.outstanding is None and pending == Pending() and not subscription.rejected
             if unsettled_after is None and not is_settled:
                 unsettled_after = stage

@@ -11,6 +11,8 @@ from xds.snapshot import Sealed
 from xds.type_urls import ENDPOINTS, LISTENER
 
 WILDCARD = "*"
+# The version of a resource that the client may or may not hold: it is sent again, or removed in its turn.
+_UNKNOWN = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,6 @@ class Outstanding:
     nonce: str
     # None: the resource was removed.
     sent: dict[str, Sealed | None]
-    # Those that had to be sent whatever the client held.
-    owed: set[str]
     # Whether responses of later types wait for the answer.
     blocks: bool
 
@@ -41,7 +41,7 @@ class Pending:
 
     updates: tuple[Sealed, ...] = ()
     removals: tuple[str, ...] = ()
-    # Names asked for that neither exist nor were ever held: answered as removed, so that the client need not wait.
+    # Names asked for that do not exist: answered as removed without delay, so that the client need not wait.
     absent: tuple[str, ...] = ()
 
 
@@ -61,7 +61,7 @@ class Subscription:
     owed: set[str] = field(default_factory=set)
     # Names that may need something to be sent.
     dirty: set[str] = field(default_factory=set)
-    # Names to send once more, should the first request say that the client holds them.
+    # Names to send once more, should the first request subscribe to them.
     pulled: set[str] = field(default_factory=set)
     rejected: dict[str, Rejection] = field(default_factory=dict)
     # After a refused response of several resources its halves are sent apart, until the culprit stands alone.
@@ -106,8 +106,8 @@ class Subscription:
         if first:
             self.held = {name: version for name, version in initial_versions.items() if self.wants(name)}
             self.dirty.update(self.held)
-            for name in self.pulled & self.held.keys():
-                self.owed.add(name)
+            self.owed.update(name for name in self.pulled if self.wants(name))
+            self.dirty |= self.owed
             self.pulled.clear()
         for name in asked:
             if not first or name not in self.held:
@@ -145,11 +145,11 @@ class Subscription:
             self.outstanding.sent.pop(name, None)
 
     def pull(self, name: str) -> None:
-        """Have a resource sent once more, if the client holds it or is about to."""
+        """Have a resource that the client subscribed to sent once more, or its absence told."""
         if not self.started:
             # The client has yet to say what it holds from an earlier stream.
             self.pulled.add(name)
-        elif self._expected(name) is not None:
+        elif self.wants(name):
             self.owed.add(name)
             self.dirty.add(name)
 
@@ -160,16 +160,20 @@ class Subscription:
             sealed = self.table.get(name) if self.wants(name) else None
             if sealed is not None and self._needs(name, sealed.version):
                 updates.append(sealed)
+            elif sealed is None and self._is_absence_due(name):
+                absent.append(name)
             elif sealed is None and self._expected(name) is not None:
                 removals.append(name)
-            elif sealed is None and name in self.owed:
-                absent.append(name)
             else:
                 settled.append(name)
         if self.outstanding is None:
             # What is on its way may yet be refused, so until it is answered nothing counts as settled.
             self.dirty.difference_update(settled)
         return Pending(tuple(updates), tuple(removals), tuple(absent))
+
+    def _is_absence_due(self, name: str) -> bool:
+        # Endpoints are told to be gone at once: a warming cluster waits for them, and the removal would wait for it.
+        return name in self.owed and (self.type_url == ENDPOINTS or self._expected(name) is None)
 
     def _needs(self, name: str, version: str) -> bool:
         if name in self.owed:
@@ -215,10 +219,9 @@ class Subscription:
             self.batches.pop(0)
         sent: dict[str, Sealed | None] = {sealed.name: sealed for sealed in updates}
         sent.update(dict.fromkeys(removed))
-        owed = self.owed & sent.keys()
-        self.outstanding = Outstanding(nonce, sent, owed, blocks=self.blocks(updates))
+        self.outstanding = Outstanding(nonce, sent, blocks=self.blocks(updates))
         self.greeting = False
-        self.owed -= owed
+        self.owed -= sent.keys()
         for name in removed:
             self.held.pop(name, None)
 
@@ -236,11 +239,11 @@ class Subscription:
         Envoy takes in some of a refused response (CDS and LDS go on after a bad resource, RDS and EDS stop at it) and
         does not say which, so the response is halved and sent again: an innocent resource is not held back.
         """
-        answered = self._answered()
-        suspects = [sealed for sealed in answered.sent.values() if sealed is not None]
+        suspects = [sealed for sealed in self._answered().sent.values() if sealed is not None]
         if len(suspects) > 1:
-            self.owed |= answered.owed & {sealed.name for sealed in suspects}
             names = [sealed.name for sealed in suspects]
+            self.held.update(dict.fromkeys(names, _UNKNOWN))
+            self.owed.update(names)
             middle = len(names) // 2
             self.batches[:0] = [tuple(names[:middle]), tuple(names[middle:])]
             return ()
