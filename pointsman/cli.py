@@ -1,0 +1,172 @@
+"""The command line.
+
+Exit status: 0 all is well; 1 `check` or `demo` found something wrong; 2 the command could not do its work.
+Every command imports what it needs when it runs: the Envoy messages alone take most of a second to load.
+"""
+# ruff: noqa: PLC0415
+
+import asyncio
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from pointsman.failure import Failure
+
+ModelFinder = Literal["json_to_metadata", "ai_protocol_manager"]
+
+
+class _Group(TyperGroup):
+    """Turns a Failure into one line on stderr and its exit status."""
+
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - typer keeps its class of contexts to itself
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            typer.echo(f"pointsman: {failure}", err=True)
+            raise typer.Exit(failure.exit_code) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="An inference gateway for Envoy.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Folder = Annotated[Path, typer.Argument(help="A folder of Kubernetes manifests.", metavar="FOLDER")]
+Folders = Annotated[list[Path], typer.Argument(help="Folders of Kubernetes manifests.", metavar="FOLDER...")]
+Bind = Annotated[str, typer.Option(metavar="ADDRESS", help="Where listeners are bound.")]
+Finder = Annotated[
+    ModelFinder | None, typer.Option("--model-finder", help="How Envoy finds the model in a request's body.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Envoy's worker threads (default: the cores, at most 4).")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything that the children log.")]
+
+
+@app.command()
+def up(
+    folder: Folder,
+    *,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate the folder's model servers.")] = False,
+    bind: Bind = "127.0.0.1",
+    model_finder: Finder = None,
+    concurrency: Workers = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the gateway on a folder of manifests, until Ctrl-C."""
+    from pointsman.installation import Options
+    from pointsman.up import run
+
+    asyncio.run(run(Options(folder, simulate, bind, model_finder, concurrency, verbose)))
+
+
+@app.command()
+def demo(folder: Folder, *, model_finder: Finder = None, verbose: Verbose = False) -> None:
+    """Run the gateway with simulated model servers, send requests for every model, show and check the answers."""
+    from pointsman.demo import run
+    from pointsman.installation import Options
+
+    options = Options(folder, simulate=True, model_finder=model_finder, verbose=verbose)
+    if not asyncio.run(run(options)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def translate(folder: Folder, *, bind: Bind = "127.0.0.1", model_finder: Finder = None) -> None:
+    """Print the Envoy configuration and the statuses that a folder means."""
+    from pointsman.offline import as_yaml, configuration, understand
+
+    meaning = understand(folder, bind=bind, model_finder=model_finder)
+    typer.echo(as_yaml(configuration(meaning)), nl=False)
+
+
+@app.command()
+def check(folder: Folder, *, bind: Bind = "127.0.0.1") -> None:
+    """Print a folder's problems, one a line; exit status 1 if there are any."""
+    from pointsman.offline import understand
+
+    meaning = understand(folder, bind=bind)
+    for line in meaning.problems:
+        typer.echo(line)
+    for line in meaning.notices:
+        typer.echo(f"note: {line}")
+    if meaning.problems:
+        raise typer.Exit(1)
+    typer.echo("no problems")
+
+
+@app.command("control-plane")
+def control_plane(
+    folders: Folders,
+    *,
+    xds: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to serve xDS: unix:PATH or HOST:PORT.")],
+    admin: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to serve /status, /metrics and others.")],
+    bind: Bind = "127.0.0.1",
+    model_finder: Finder = None,
+) -> None:
+    """Serve what folders mean over xDS, to Envoy and to the picker."""
+    import uvloop
+
+    from pointsman.logs import configure
+    from pointsman.offline import existing
+    from pointsman.serving import serve
+
+    configure()
+    for folder in folders:
+        existing(folder)
+    uvloop.run(serve(folders, xds=xds, admin=admin, bind=bind, model_finder=model_finder))
+
+
+@app.command()
+def picker(
+    *,
+    xds: Annotated[str, typer.Option(metavar="ADDRESS", help="The control plane: unix:PATH or HOST:PORT.")],
+    listen: Annotated[str, typer.Option(metavar="ADDRESS", help="Where Envoy asks: unix:PATH or HOST:PORT.")],
+    metrics: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve Prometheus metrics.")],
+    group: Annotated[str, typer.Option(metavar="NAME", help="The group of Envoys to pick for.")] = "folder",
+) -> None:
+    """Choose the model server for each request, on Envoy's behalf."""
+    import uvloop
+
+    from picker import serve
+    from pointsman.logs import configure
+
+    configure()
+    uvloop.run(serve(xds=xds, listen=listen, metrics=metrics, group=group))
+
+
+@app.command()
+def simulate(
+    folders: Folders,
+    *,
+    pods: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the simulated Pods' manifests go.")],
+) -> None:
+    """Run a simulated model server for each replica of the folders' Deployments."""
+    import uvloop
+
+    from pointsman.logs import configure
+    from pointsman.offline import existing
+    from pointsman.simulation import simulate as run
+
+    configure()
+    for folder in (*folders, pods):
+        existing(folder)
+    uvloop.run(run(folders, pods))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(installed_version("pointsman"))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,186 @@
+"""The control plane's one loop: a reading changes the World, the World is translated, sealed and published.
+
+What goes wrong in between is our own bug: the last good snapshot stays, and /status says so (`State.trouble`).
+Nothing here opens a socket; `serving` does.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from pointsman.placement import Clash, Host, Placement, Places, place
+from pointsman.world_view import clash_line, settings, told, wanted, with_slices
+from resources import World
+from sources import Reading
+from translators import Memo, ModelFinder, Resource, Translation, translate
+from xds import Nack, Sealed, Snapshot, seal
+
+LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+
+_log = structlog.get_logger("control-plane")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the control plane knows at one moment; `generation` grows with everything that a reader may have missed.
+
+    trouble: our own bug, while the last good translation serves on.
+    """
+
+    generation: int = 0
+    translation: Translation | None = None
+    sealed: tuple[tuple[Resource, Sealed], ...] = ()
+    file_problems: tuple[str, ...] = ()
+    file_notices: tuple[str, ...] = ()
+    clashes: tuple[Clash, ...] = ()
+    trouble: str | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that keeps a part of the folder from being served, one line each."""
+        translated = self.translation.problems if self.translation else ()
+        return (*self.file_problems, *translated, *map(clash_line, self.clashes))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is ignored or assumed, one line each."""
+        return (*self.file_notices, *(self.translation.notices if self.translation else ()))
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has happened since the start: translations, failed ones, seconds spent, and refusals by type URL."""
+
+    translations: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    nacks: dict[str, int] = field(default_factory=dict)
+
+
+class ControlPlane:
+    """Turns readings into snapshots, and hands each to `publish`."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        model_finder: ModelFinder | None,
+        publish: Callable[[Snapshot], None],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.state = State()
+        self.counts = Counts()
+        self._host = host
+        self._publish = publish
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._world = World()
+        self._memo = Memo()
+        self._settings = settings(host, Places({}), model_finder)
+        self._places: dict[tuple[str, int], Placement] = {}
+
+    def take(self, reading: Reading) -> None:
+        """Take in a reading and publish what it means."""
+        started = self._clock()
+        last = self.state
+        self.state = replace(
+            last,
+            generation=last.generation + 1,
+            file_problems=tuple(map(str, reading.problems)),
+            file_notices=tuple(map(str, reading.notices)),
+        )
+        try:
+            self._translate(reading)
+        except Exception as error:  # noqa: BLE001 - any bug in the pure part is contained here
+            # Contained: users' mistakes are values in the translation, so this is a bug of ours.
+            _log.exception("translation failed, the last good configuration stays")
+            self.counts.failures += 1
+            self.state = replace(self.state, trouble=f"{type(error).__name__}: {error}")
+        self.counts.translations += 1
+        self.counts.seconds += self._clock() - started
+        _log_changes(last, self.state)
+        self._wake()
+
+    def refuse(self, nack: Nack) -> None:
+        """Note that a client refused a resource."""
+        _log.error(
+            "configuration refused",
+            object=nack.origin,
+            resource=nack.name,
+            type=nack.type_url.rpartition(".")[2],
+            node=nack.peer.node,
+            reason=nack.message,
+        )
+        self.counts.nacks[nack.type_url] = self.counts.nacks.get(nack.type_url, 0) + 1
+        self.state = replace(self.state, generation=self.state.generation + 1)
+        self._wake()
+
+    async def after(self, generation: int) -> State:
+        """Wait for a state newer than `generation`."""
+        while self.state.generation <= generation:
+            await self._changed.wait()
+        return self.state
+
+    def _translate(self, reading: Reading) -> None:
+        # Kept even when what follows fails: a reading holds only what is different.
+        self._world = self._world.apply(reading.changes)
+        self._world = with_slices(self._world)
+        places = place(wanted(self._world), self._host, self._places)
+        self._places = dict(places.placements)
+        self._place(places)
+        translation = translate(self._world, self._settings, self._memo)
+        sealed = tuple(self._seal(_placed(translation, places)))
+        self._publish(Snapshot.of(_union(each for _, each in sealed)))
+        self.state = replace(self.state, translation=translation, sealed=sealed, clashes=places.clashes, trouble=None)
+
+    def _place(self, places: Places) -> None:
+        """Tell the translation of the places; equal settings stay one object, by which listeners are remembered."""
+        placements = told(places)
+        if placements != self._settings.placements:
+            self._settings = replace(self._settings, placements=placements)
+
+    def _seal(self, resources: Iterable[Resource]) -> Iterator[tuple[Resource, Sealed]]:
+        """Seal the resources; one that is the same object as last time is sealed already."""
+        known = {id(resource): (resource, sealed) for resource, sealed in self.state.sealed}
+        for each in resources:
+            if id(each) in known:
+                yield known[id(each)]
+            else:
+                yield each, seal(each.type_url, each.name, each.message, each.origin, each.pulls)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _placed(translation: Translation, places: Places) -> Iterator[Resource]:
+    """Yield the resources of all Gateways, without the listeners that got no place."""
+    homeless = {f"{clash.gateway}/{clash.port}" for clash in places.clashes}
+    for resources in translation.gateways.values():
+        for each in resources:
+            if each.type_url != LISTENER or each.name not in homeless:
+                yield each
+
+
+def _union(sealed: Iterable[Sealed]) -> Iterator[Sealed]:
+    """Yield each resource once: Gateways that share a backend bring the same cluster."""
+    seen: dict[tuple[str, str], Sealed] = {}
+    for each in sealed:
+        if seen.setdefault((each.type_url, each.name), each) is each:
+            yield each
+        elif seen[each.type_url, each.name].version != each.version:
+            raise ValueError(f"{each.type_url} {each.name} has two forms, of {each.origin} and of another Gateway")
+
+
+def _log_changes(last: State, state: State) -> None:
+    before = {(each.type_url, each.name): each.version for _, each in last.sealed}
+    after = {(each.type_url, each.name): each.version for _, each in state.sealed}
+    changed = sorted(name for _, name in {key for key, _ in before.items() ^ after.items()})
+    if changed:
+        _log.info("published", generation=state.generation, resources=len(after), changed=changed)
+    for line in state.problems:
+        if line not in last.problems:
+            _log.info("problem", problem=line)

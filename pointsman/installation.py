@@ -1,0 +1,225 @@
+"""A running gateway: simulated model servers, control plane, picker and Envoy, as children of this process."""
+
+import asyncio
+import contextlib
+import resource
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+from pointsman import bootstrap
+from pointsman.failure import Failure
+from pointsman.logs import Line, parse
+from pointsman.placement import place
+from pointsman.ports import accepts, check_free, free_port, host
+from pointsman.runtime import Runtime
+from pointsman.supervisor import Program, Supervisor
+from pointsman.world_view import wanted
+from resources import Gateway, World
+from sources import FolderSource
+
+# /status as JSON (`report.status`).
+Report = Mapping[str, Any]
+
+_STEP = 0.05
+# The start of five programs on a busy machine takes seconds; what takes longer than this does not come (seconds).
+_PATIENCE = 60.0
+_FILES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to run."""
+
+    folder: Path
+    simulate: bool = False
+    bind: str = "127.0.0.1"
+    model_finder: str | None = None
+    concurrency: int | None = None
+    verbose: bool = False
+
+
+class Installation:
+    """An asynchronous context: everything runs inside, nothing is left after it.
+
+    `announce(text)` is told of children that end and are restarted, `log(line)` of every line that they print.
+    Entering raises Failure when the folder is not there, an address is taken, or Envoy is missing.
+    """
+
+    def __init__(self, options: Options, *, announce: Callable[[str], None], log: Callable[[Line], None]) -> None:
+        self._options = options
+        self._log = log
+        self._runtime = Runtime()
+        self._supervisor = Supervisor(announce=announce, relay=self._relay, roll=self._runtime)
+        self._session: aiohttp.ClientSession | None = None
+        self.admin = ""
+        self.metrics = ""
+
+    async def __aenter__(self) -> Self:
+        envoy = bootstrap.binary()
+        check_ports(self._options)
+        raise_file_limit()
+        self.admin, self.metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        await self._runtime.__aenter__()
+        try:
+            self._session = aiohttp.ClientSession()
+            await self._start(envoy)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    @property
+    def envoy_admin(self) -> str:
+        """The address of Envoy's admin interface: "unix:/path"."""
+        return self._runtime.socket("envoy")
+
+    def pids(self) -> Mapping[str, int]:
+        """Return the process ids of the children that run, by name."""
+        return self._supervisor.pids()
+
+    async def ready(self, patience: float = _PATIENCE) -> Report:
+        """Wait until every listener accepts connections and all know their configuration; return how it stands.
+
+        Failure, saying what is missing, after `patience` seconds.
+        """
+        missing = "the control plane does not answer"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while True:
+                    report = await self.report()
+                    missing = "the control plane does not answer" if report is None else _missing(report)
+                    if report is not None and not missing:
+                        return report
+                    await asyncio.sleep(_STEP)
+        raise Failure(f"not ready after {patience:g} s: {missing}")
+
+    async def report(self, after: int | None = None) -> Report | None:
+        """Return how everything stands, waiting for a generation newer than `after`; None when nobody answers."""
+        assert self._session is not None, "inside the context"  # noqa: S101 - for the type checker
+        query = {} if after is None else {"after": str(after)}
+        try:
+            async with self._session.get(f"http://{self.admin}/status", params=query) as response:
+                report: Report = orjson.loads(await response.read())
+                return report
+        except (aiohttp.ClientError, ConnectionError, TimeoutError):
+            return None
+
+    async def reports(self, report: Report) -> AsyncIterator[Report]:
+        """Yield how everything stands whenever it may have changed since `report`."""
+        generation: int | None = report["generation"]
+        while True:
+            found = await self.report(generation)
+            if found is None:
+                # It is being restarted, and counts from the beginning.
+                generation = None
+                await asyncio.sleep(_STEP)
+                continue
+            if found["generation"] != generation:
+                yield found
+            generation = found["generation"]
+
+    async def _start(self, envoy: Path) -> None:
+        xds, picker = self._runtime.socket("xds"), self._runtime.socket("picker")
+        folders = [str(self._options.folder)]
+        config = self._runtime.directory / "envoy.yaml"
+        config.write_text(bootstrap.bootstrap(xds=xds, picker=picker, admin=self.envoy_admin), encoding="utf-8")
+        if self._options.simulate:
+            pods = self._runtime.directory / "pods"
+            pods.mkdir()
+            await self._python("simulator", "simulate", *folders, "--pods", str(pods))
+            folders.append(str(pods))
+        await self._python("picker", "picker", "--xds", xds, "--listen", picker, "--metrics", self.metrics)
+        await self._supervisor.start(
+            Program(name="envoy", argv=bootstrap.command(envoy, config, concurrency=self._options.concurrency))
+        )
+        if self._options.simulate:
+            await self._pods_written(pods)
+        finder = () if self._options.model_finder is None else ("--model-finder", self._options.model_finder)
+        where = ("--xds", xds, "--admin", self.admin, "--bind", self._options.bind)
+        await self._python("control-plane", "control-plane", *folders, *where, *finder)
+
+    async def _python(self, name: str, *arguments: str) -> None:
+        # -P: a folder of the user's that is called like one of our packages must not hide it.
+        await self._supervisor.start(Program(name=name, argv=(sys.executable, "-P", "-m", "pointsman", *arguments)))
+
+    async def _pods_written(self, pods: Path) -> None:
+        """Wait until the simulator has said which pods there are, so that the first configuration has them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while not _has_manifests(pods):  # noqa: ASYNC110 - another process writes them
+                    await asyncio.sleep(_STEP)
+                return
+        raise Failure(f"not ready after {_PATIENCE:g} s: the simulated model servers have not started")
+
+    async def _stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+        await self._supervisor.stop()
+        await self._runtime.__aexit__(None, None, None)
+
+    def _relay(self, name: str, raw: bytes) -> None:
+        line = parse(name, raw)
+        if line is not None:
+            self._log(line)
+
+
+def _has_manifests(folder: Path) -> bool:
+    return any(folder.glob("*.json"))
+
+
+def check_ports(options: Options) -> None:
+    """Raise Failure when a port that one of the folder's Gateways will get is taken."""
+    if not options.folder.is_dir():
+        raise Failure(f"{options.folder}: no such folder")
+    world = World().apply(FolderSource([options.folder]).read().changes)
+    places = place(wanted(world), host(options.bind), {})
+    for (namespace, name), gateway in world.all(Gateway).items():
+        for listener in gateway.spec.listeners:
+            found = places.placements.get((f"{namespace}/{name}", listener.port))
+            if found is not None:
+                check_free(f"{namespace}/{name}", listener.name, found)
+
+
+def raise_file_limit() -> None:
+    """Let the children open as many files as they may: each connection of Envoy's is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted_files = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted_files:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted_files, hard))
+
+
+def _missing(report: Report) -> str:
+    """Say what keeps the gateway from being ready; "" when nothing does."""
+    if report["trouble"]:
+        return f"the control plane has failed: {report['trouble']}"
+    refusing = {nack["node"] for nack in report["nacks"]}
+    for role in ("envoy", "picker"):
+        nodes = [node for node in report["nodes"] if node["role"] == role]
+        if not nodes:
+            return f"the {role} has not connected to the control plane"
+        # A refusal is reported as such; what was accepted beside it serves.
+        if not all(node["in_sync"] or node["node"] in refusing for node in nodes):
+            return f"the {role} has not taken in its configuration"
+    if refusing:
+        return ""
+    for gateway in report["gateways"]:
+        for listener in gateway["listeners"]:
+            if not accepts(listener["address"], listener["port"]):
+                return f"Gateway {gateway['gateway']}: listener {listener['name']} does not accept connections"
+    return ""

@@ -1,0 +1,43 @@
+"""`pointsman control-plane`: the process around the control plane: folders, the ADS server and the admin endpoint."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from pointsman.admin import Admin
+from pointsman.bootstrap import GROUP
+from pointsman.control_plane import ControlPlane
+from pointsman.failure import Failure
+from pointsman.ports import host
+from sources import FolderSource
+from translators import ModelFinder
+from xds import AdsServer
+
+
+async def serve(folders: Sequence[Path], *, xds: str, admin: str, bind: str, model_finder: ModelFinder | None) -> None:
+    """Serve what the folders mean, until SIGTERM or SIGINT.  Failure when an address cannot be bound."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    plane = ControlPlane(
+        host=host(bind), model_finder=model_finder, publish=lambda snapshot: server.publish(GROUP, snapshot)
+    )
+    server = AdsServer(xds, plane.refuse)
+    endpoint = Admin(plane, server.status, admin)
+    source = FolderSource(folders)
+    plane.take(await asyncio.to_thread(source.read))
+    try:
+        await server.start()
+    except RuntimeError as error:
+        raise Failure(f"--xds {xds}: {error}") from None
+    try:
+        await endpoint.start()
+        async for reading in source.watch(stop):
+            plane.take(reading)
+        await stop.wait()
+    finally:
+        await endpoint.stop()
+        await server.stop()

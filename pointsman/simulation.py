@@ -1,0 +1,48 @@
+"""`pointsman simulate`: a model server for each replica of the folder's Deployments, and the Pods' manifests."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from resources import World
+from simulator import Fleet, RunningPod, plan, write
+from sources import FolderSource, Reading
+
+_log = structlog.get_logger("simulator")
+
+
+async def simulate(folders: Sequence[Path], pods: Path) -> None:
+    """Run the servers until SIGTERM or SIGINT; `pods` holds the manifests of those that are ready."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    def publish(running: Sequence[RunningPod]) -> None:
+        write(pods, [pod.manifest() for pod in running])
+
+    source = FolderSource(folders)
+    fleet = Fleet(publish)
+    world = World()
+    said: set[str] = set()
+
+    async def take(reading: Reading) -> None:
+        nonlocal world
+        world = world.apply(reading.changes)
+        wanted = plan(world)
+        said.intersection_update(wanted.notices)
+        for line in (*await fleet.apply(wanted), *(line for line in wanted.notices if line not in said)):
+            _log.warning(line)
+        said.update(wanted.notices)
+
+    try:
+        await take(await asyncio.to_thread(source.read))
+        publish(fleet.pods)  # a folder without model servers has an empty list: whoever waits for it goes on
+        async for reading in source.watch(stop):
+            await take(reading)
+        await stop.wait()
+    finally:
+        await fleet.stop()
