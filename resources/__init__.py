@@ -1,6 +1,7 @@
 """Typed, frozen Kubernetes objects, their decoding, and World. No I/O, no Envoy."""
 
 from resources.core import (
+    PORTS_ANNOTATION,
     SERVICE_NAME_LABEL,
     Container,
     ContainerPort,
@@ -101,6 +102,7 @@ __all__ = [
     "GATEWAY_GROUP",
     "INFERENCE_GROUP",
     "KINDS",
+    "PORTS_ANNOTATION",
     "SERVICE_NAME_LABEL",
     "X_INFERENCE_GROUP",
     "AllowedRoutes",

@@ -15,6 +15,11 @@ from resources.meta import LabelSelector, Object
 
 TransportProtocol = Literal["TCP", "UDP", "SCTP"]
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+PORTS_ANNOTATION = "pointsman.dev/listening-ports"
+"""On a Pod: where its ports really are, "8000=53211,9000=53212".
+
+Only for pods that share an address with others, as simulated ones do on a machine with a single loopback address.
+"""
 
 
 class Namespace(Object, frozen=True, kw_only=True):
@@ -216,6 +221,14 @@ class Pod(Object, frozen=True, kw_only=True):
         """The pod's addresses, the main one first."""
         rest = tuple(each.ip for each in self.status.pod_ips if each.ip != self.status.pod_ip)
         return (self.status.pod_ip, *rest) if self.status.pod_ip else rest
+
+    def listening(self, port: int) -> int:
+        """Return the port on which the pod really serves one of its ports: the same, unless an annotation says so."""
+        for pair in self.metadata.annotations.get(PORTS_ANNOTATION, "").split(","):
+            declared, _, real = pair.partition("=")
+            if declared.strip() == str(port) and real.strip().isdecimal():
+                return int(real)
+        return port
 
     @property
     def ready(self) -> bool:

@@ -2,13 +2,12 @@
 
 from simulator.faults import Fault, Mode
 from simulator.fleet import Fleet, RunningPod
-from simulator.manifests import PORTS_ANNOTATION, write
+from simulator.manifests import write
 from simulator.server import ModelServer, Site
 from simulator.spec import CommandError, LoraModule, ServerSpec, Timing
 from simulator.workloads import Plan, PodPlan, plan
 
 __all__ = [
-    "PORTS_ANNOTATION",
     "CommandError",
     "Fault",
     "Fleet",

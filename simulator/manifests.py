@@ -10,9 +10,9 @@ from pathlib import Path
 
 import orjson
 
+from resources import PORTS_ANNOTATION
 from simulator.workloads import PodPlan, Port
 
-PORTS_ANNOTATION = "simulator.pointsman.dev/ports"
 FILE_NAME = "simulated-pods.json"
 
 

@@ -115,7 +115,12 @@ def _ports(ports: Iterable[ServicePort], pod: Pod) -> _Ports:
         number = port.target_port if isinstance(port.target_port, int) else _named(port.target_port, port, pod)
         if number is not None:
             found.append(
-                EndpointPort(name=port.name, port=number, protocol=port.protocol, app_protocol=port.app_protocol)
+                EndpointPort(
+                    name=port.name,
+                    port=pod.listening(number),
+                    protocol=port.protocol,
+                    app_protocol=port.app_protocol,
+                )
             )
     return tuple(found)
 

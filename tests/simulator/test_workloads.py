@@ -3,8 +3,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from resources import Pod, Upsert, World, decode
-from simulator import PORTS_ANNOTATION, Plan, Timing, manifests, plan
+from resources import PORTS_ANNOTATION, Pod, Upsert, World, decode
+from simulator import Plan, Timing, manifests, plan
 
 SERVING = """
 apiVersion: apps/v1

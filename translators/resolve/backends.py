@@ -191,7 +191,7 @@ def endpoints_of_pool(index: Index, pool: InferencePool | XInferencePool) -> tup
     return tuple(
         sorted(
             (
-                ir.Endpoint(pod.addresses[0], port, _name(pod))
+                ir.Endpoint(pod.addresses[0], pod.listening(port), _name(pod))
                 for pod in index.pods.get(pool.key.namespace, ())
                 if pod.ready and pod.addresses and wanted <= pod.metadata.labels.items()
                 for port in ports
