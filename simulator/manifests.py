@@ -1,7 +1,7 @@
 """Simulated pods as Kubernetes manifests, for a control plane that reads a folder.
 
 A pod whose server could not have the port of its container (macOS has only 127.0.0.1; or something listens on that
-port on all addresses) says so in the annotation `simulator.pointsman.dev/ports`: "8000=53211" means that what the
+port on all addresses) says so in the annotation `pointsman.dev/listening-ports`: "8000=53211" means that what the
 manifest calls port 8000 is port 53211 of `status.podIP`.
 """
 

@@ -118,7 +118,7 @@ async def test_a_port_that_is_taken_everywhere_is_replaced(fleet: Fleet, client:
         (pod,) = fleet.pods
         assert pod.address == "127.0.0.1"
         assert pod.port != port
-        assert pod.manifest()["metadata"]["annotations"]["simulator.pointsman.dev/ports"] == f"{port}={pod.port}"  # type: ignore[index]
+        assert pod.manifest()["metadata"]["annotations"]["pointsman.dev/listening-ports"] == f"{port}={pod.port}"  # type: ignore[index]
         assert await healthy(client, pod)
 
 

@@ -119,7 +119,7 @@ def test_a_port_of_its_own_is_annotated_and_a_pod_that_does_not_listen_is_not_re
     silent = decode(manifests.pod(first, "127.0.0.1", None)).object
     assert isinstance(moved, Pod)
     assert isinstance(silent, Pod)
-    assert moved.metadata.annotations == {"simulator.pointsman.dev/ports": "8000=53211"}
+    assert moved.metadata.annotations == {"pointsman.dev/listening-ports": "8000=53211"}
     assert not silent.ready
 
 
