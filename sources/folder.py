@@ -69,9 +69,13 @@ class _Look:
 
 
 class FolderSource:
-    """Objects from the manifests in folders; of an object that two folders have, the earlier folder's stays."""
+    """Objects from the manifests in folders; of an object that two folders have, the earlier folder's stays.
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    `settle` is the time in seconds for which a file must be left alone before bad news from it is believed.
+    """
+
+    def __init__(self, folders: Sequence[Path], settle: float = SETTLE) -> None:
+        self._settle = settle
         self._folders = tuple(folders)
         self._files: dict[Path, _File] = {}
         self._pending: dict[Path, _Pending] = {}
@@ -133,7 +137,7 @@ class FolderSource:
         for path, version in fresh.items():
             before = self._files.get(path)
             doubtful = _is_doubtful(path, version, before, holders)
-            if patient and doubtful and not _left_alone(version, now):
+            if patient and doubtful and not _left_alone(version, now, self._settle):
                 self._pending[path] = version
                 settled = False
             elif version.stamp is None:
@@ -155,7 +159,7 @@ class FolderSource:
                 continue
             if pending is not None and pending.stamp == stamp:
                 # A write that leaves size and time as they were can hide behind the same stamp.
-                entries = _read(path) if now.age(stamp) < SETTLE else pending.entries
+                entries = _read(path) if now.age(stamp) < self._settle else pending.entries
                 fresh[path] = _Pending(stamp, entries, pending.since)
             else:
                 fresh[path] = _Pending(stamp, _read(path), now.monotonic)
@@ -205,10 +209,10 @@ def _is_doubtful(path: Path, version: _Pending, before: _File | None, holders: M
     return lost or double or len(has) < sum(entry.object is not None for entry in version.entries)
 
 
-def _left_alone(version: _Pending, now: _Now) -> bool:
+def _left_alone(version: _Pending, now: _Now, settle: float) -> bool:
     """Whether nobody has touched a version for a while, by the file's own time or by ours."""
-    by_file = version.stamp is not None and now.age(version.stamp) >= SETTLE
-    return by_file or now.monotonic - version.since >= SETTLE
+    by_file = version.stamp is not None and now.age(version.stamp) >= settle
+    return by_file or now.monotonic - version.since >= settle
 
 
 def _read(path: Path) -> tuple[Entry, ...]:

@@ -147,14 +147,14 @@ def _skip_space(text: str, position: int) -> int:
 
 def _chunks(text: str) -> Iterator[tuple[int, str]]:
     """Cut a text before each "---"; give the number of lines above each piece. Directives stay with what they head."""
-    start = 0
+    start = above = 0
     for match in _SEPARATOR.finditer(text):
         piece = text[start : match.start()]
         if _is_directives(piece):
             continue
-        yield text.count("\n", 0, start), piece
-        start = match.start()
-    yield text.count("\n", 0, start), text[start:]
+        yield above, piece
+        start, above = match.start(), above + piece.count("\n")
+    yield above, text[start:]
 
 
 def _is_directives(piece: str) -> bool:
