@@ -86,7 +86,7 @@ def decode(document: Mapping[str, object]) -> Decoded:
     struct = KINDS.get((group, kind))
     if struct is None:
         silent = (group, kind) in SILENT_KINDS
-        return Decoded(None, () if silent else (f"kind {kind} of {group or 'core'}/{version}",))
+        return Decoded(None, () if silent else (f"kind {kind} of {document['apiVersion']}",))
     raw = _without_nulls(document)
     key, key_text = _identity(raw, struct)
     if version not in struct.VERSIONS:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,9 @@ def list_files(folders: Sequence[Path]) -> Listing:
     listing = Listing()
     seen: set[tuple[int, int]] = set()
     for folder in folders:
+        if not folder.exists():
+            listing.unread[folder] = "no such folder"
+            continue
         found: dict[Path, Stamp] = {}
         _walk(folder, found, listing.unread, seen)
         for path in sorted(found, key=lambda path: path.parts):
@@ -55,24 +58,32 @@ def _walk(folder: Path, found: dict[Path, Stamp], unread: dict[Path, str], seen:
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries)
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        # The folder went away between being listed and being looked at.
+        return
     except OSError as error:
         unread[folder] = error.strerror or type(error).__name__
         return
-    for name in names:
-        if _hidden(name):
-            continue
-        _visit(folder / name, found, unread, seen)
+    for entry in entries:
+        if not _hidden(entry.name):
+            _visit(entry, folder, found, unread, seen)
 
 
-def _visit(path: Path, found: dict[Path, Stamp], unread: dict[Path, str], seen: set[tuple[int, int]]) -> None:
+def _visit(
+    entry: os.DirEntry[str],
+    folder: Path,
+    found: dict[Path, Stamp],
+    unread: dict[Path, str],
+    seen: set[tuple[int, int]],
+) -> None:
     try:
-        if path.is_dir():
-            _walk(path, found, unread, seen)
-        elif path.suffix in SUFFIXES and path.is_file():
-            status = path.stat()
-            found[path] = Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if entry.is_dir():
+            _walk(folder / entry.name, found, unread, seen)
+        elif entry.name.endswith(SUFFIXES) and entry.is_file():
+            status = entry.stat()
+            found[folder / entry.name] = Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError:
         # The file went away between being listed and being looked at.
         return

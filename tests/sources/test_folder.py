@@ -107,7 +107,7 @@ class TestReading:
     def test_a_missing_folder_is_a_problem(self, tmp_path: Path) -> None:
         reading = FolderSource([tmp_path / "nowhere"]).read()
         assert [str(each) for each in reading.problems] == [
-            f"{tmp_path}/nowhere: cannot be read: No such file or directory; what was read from it before stays"
+            f"{tmp_path}/nowhere: cannot be read: no such folder; what was read from it before stays"
         ]
 
     def test_the_order_of_folders_decides(self, tmp_path: Path) -> None:
