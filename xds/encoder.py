@@ -25,6 +25,7 @@ from google.protobuf.message import Message as UpbMessage
 Chunks = list[bytes]
 Body = Callable[[Any], bytes]
 Write = Callable[[Chunks, Any], None]
+_Reference = weakref.KeyedRef[int, betterproto2.Message]
 # Name of the attribute; whether the field has no presence (a zero is then not written); its writer.
 Plan = tuple[tuple[str, bool, Write], ...]
 
@@ -78,7 +79,7 @@ def _encode(message: betterproto2.Message) -> bytes:
 @cache
 def _plan(message_class: type[betterproto2.Message]) -> Plan:
     # In the order of declaration, as bytes(message) writes them.
-    metas = [(field.name, FieldMetadata.get(field)) for field in fields(message_class)]  # type: ignore[arg-type]
+    metas = [(field.name, FieldMetadata.get(field)) for field in fields(message_class)]  # type: ignore[arg-type] # not declared as one
     return tuple((name, _is_implicit(meta), _writer(meta)) for name, meta in metas)
 
 
@@ -131,11 +132,10 @@ def _packed_writer(tag: bytes, body: Body) -> Write:
 def _elements_writer(tag: bytes) -> Write:
     # By id, since messages cannot be hashed.  An entry goes when its message dies, before the id can be used again;
     # the reference is compared all the same.
-    remembered: dict[int, tuple[weakref.ref[betterproto2.Message], bytes]] = {}
+    remembered: dict[int, tuple[_Reference, bytes]] = {}
 
-    def remember(message: betterproto2.Message, framed: bytes) -> None:
-        identity = id(message)
-        remembered[identity] = (weakref.ref(message, lambda _: remembered.pop(identity, None)), framed)
+    def forget(reference: _Reference) -> None:
+        remembered.pop(reference.key, None)
 
     def write(chunks: Chunks, messages: list[betterproto2.Message]) -> None:
         for message in messages:
@@ -145,7 +145,7 @@ def _elements_writer(tag: bytes) -> Write:
                 continue
             framed = _framed(tag, _encode(message))
             if len(framed) >= _WORTH_REMEMBERING:
-                remember(message, framed)
+                remembered[id(message)] = (_Reference(message, forget, id(message)), framed)
             chunks.append(framed)
 
     return write
