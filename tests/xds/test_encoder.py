@@ -105,7 +105,7 @@ def hints(message_class: type[Message]) -> dict[str, Any]:
     return message_class._type_hints()  # noqa: SLF001 - the names in the annotations are private to their modules
 
 
-def bare(hint: Any) -> Any:  # noqa: ANN401 - an annotation can be anything
+def bare(hint: Any) -> Any:
     """Strip Optional and Annotated."""
     while True:
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
@@ -116,7 +116,7 @@ def bare(hint: Any) -> Any:  # noqa: ANN401 - an annotation can be anything
             return hint
 
 
-def values(meta: FieldMetadata, hint: Any, depth: int) -> st.SearchStrategy[Any] | None:  # noqa: ANN401
+def values(meta: FieldMetadata, hint: Any, depth: int) -> st.SearchStrategy[Any] | None:
     """Return what a field of this kind may hold, or None where messages are nested deep enough."""
     if meta.unwrap is not None:
         wrapper = meta.unwrap()

@@ -1,0 +1,116 @@
+from xds.group import Delivery, Group
+from xds.snapshot import Sealed, Snapshot
+from xds.stream import Request, Response, Stream
+from xds.type_urls import ENDPOINTS
+
+
+def endpoints(version: str) -> Snapshot:
+    return Snapshot.of([Sealed(ENDPOINTS, "a", b"", version, "Service default/a")])
+
+
+def versions(deliveries: list[Delivery], stream: Stream) -> list[str]:
+    return [sealed.version for response in responses(deliveries, stream) for sealed in response.resources]
+
+
+def responses(deliveries: list[Delivery], stream: Stream) -> list[Response]:
+    return [response for receiver, responses in deliveries if receiver is stream for response in responses]
+
+
+class Clients:
+    """A group with one picker, which accepts at once, and Envoys that answer when told."""
+
+    def __init__(self, envoys: int) -> None:
+        self.group = Group()
+        self.picker = Stream()
+        self.envoys = [Stream() for _ in range(envoys)]
+        self.nonces: dict[int, str] = {}
+        for envoy in self.envoys:
+            self.group.join_envoy(envoy)
+        self.group.join_picker(self.picker)
+        for stream in (*self.envoys, self.picker):
+            self.look(self.group.receive(stream, Request(ENDPOINTS)))
+
+    def publish(self, version: str) -> list[str]:
+        return self.look(self.group.publish(endpoints(version)))
+
+    def answer(self, number: int, error: str | None = None) -> list[str]:
+        request = Request(ENDPOINTS, nonce=self.nonces[number], error=error)
+        return self.look(self.group.receive(self.envoys[number], request))
+
+    def leave(self, number: int) -> list[str]:
+        return self.look(self.group.leave(self.envoys[number]))
+
+    def look(self, deliveries: list[Delivery]) -> list[str]:
+        """Return the versions that the picker is sent."""
+        for number, envoy in enumerate(self.envoys):
+            for response in responses(deliveries, envoy):
+                self.nonces[number] = response.nonce
+        seen = versions(deliveries, self.picker)
+        for response in responses(deliveries, self.picker):
+            seen += self.look(self.group.receive(self.picker, Request(ENDPOINTS, nonce=response.nonce)))
+        return seen
+
+
+def test_a_picker_alone_sees_everything() -> None:
+    assert Clients(0).publish("1") == ["1"]
+
+
+def test_a_picker_sees_what_every_envoy_has_answered() -> None:
+    clients = Clients(2)
+    assert clients.publish("1") == []
+    assert clients.answer(0) == []
+    assert clients.answer(1) == ["1"]
+
+
+def test_a_refusal_is_an_answer() -> None:
+    clients = Clients(1)
+    clients.publish("1")
+    assert clients.answer(0, "bad") == ["1"]
+
+
+def test_an_envoy_that_left_is_not_waited_for() -> None:
+    clients = Clients(2)
+    clients.publish("1")
+    clients.answer(0)
+    assert clients.leave(1) == ["1"]
+
+
+def test_endless_changes_do_not_starve_the_picker() -> None:
+    clients = Clients(1)
+    clients.publish("1")
+    for version in range(2, 6):
+        assert clients.publish(str(version)) == []
+    assert clients.answer(0) == ["1"]
+    assert clients.publish("6") == []
+    assert clients.answer(0) == ["5"]
+    assert clients.answer(0) == ["6"]
+
+
+def test_versions_that_no_envoy_was_sent_are_not_kept() -> None:
+    clients = Clients(1)
+    for version in range(100):
+        clients.publish(str(version))
+    assert len(clients.group._waiting["a"]) == 2  # noqa: SLF001 - it cannot be seen from outside
+
+
+def test_a_new_envoy_takes_nothing_from_the_picker() -> None:
+    clients = Clients(1)
+    clients.publish("1")
+    clients.answer(0)
+    newcomer = Stream()
+    clients.envoys.append(newcomer)
+    clients.group.join_envoy(newcomer)
+    assert clients.look(clients.group.receive(newcomer, Request(ENDPOINTS))) == []
+    assert clients.publish("2") == []
+    assert clients.answer(0) == []
+    # The newcomer answers the first version, and then the second.
+    assert clients.answer(1) == []
+    assert clients.answer(1) == ["2"]
+
+
+def test_endpoints_that_are_gone_are_gone_for_the_picker() -> None:
+    clients = Clients(1)
+    clients.publish("1")
+    clients.answer(0)
+    gone = clients.group.publish(Snapshot.of([]))
+    assert [response.removed for response in responses(gone, clients.picker)] == [("a",)]
