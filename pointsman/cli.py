@@ -6,6 +6,8 @@ Every command imports what it needs when it runs: the Envoy messages alone take 
 # ruff: noqa: PLC0415
 
 import asyncio
+import os
+import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,11 +137,21 @@ def picker(
     """Choose the model server for each request, on Envoy's behalf."""
     import uvloop
 
-    from picker import serve
-    from pointsman.logs import configure
+    from picker import ENVIRONMENT, PickerSettings, serve
+    from pointsman.signals import stop_on_signals
 
-    configure()
-    uvloop.run(serve(xds=xds, listen=listen, metrics=metrics, group=group))
+    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
+        # gRPC reads it when it is loaded, which has just happened: once more from the beginning.
+        os.environ.update(ENVIRONMENT)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
+
+    async def run() -> None:
+        await serve(PickerSettings(xds, listen, metrics, group), stop_on_signals())
+
+    try:
+        uvloop.run(run())
+    except OSError as error:
+        raise Failure(str(error)) from None
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
+from picker import ENVIRONMENT
 from pointsman import bootstrap
 from pointsman.failure import Failure
 from pointsman.logs import Line, parse
@@ -88,6 +89,11 @@ class Installation:
         """The address of Envoy's admin interface: "unix:/path"."""
         return self._runtime.socket("envoy")
 
+    @property
+    def pods(self) -> Path:
+        """The folder of the simulated Pods' manifests."""
+        return self._runtime.directory / "pods"
+
     def pids(self) -> Mapping[str, int]:
         """Return the process ids of the children that run, by name."""
         return self._supervisor.pids()
@@ -104,20 +110,25 @@ class Installation:
                     report = await self.report()
                     missing = "the control plane does not answer" if report is None else _missing(report)
                     if report is not None and not missing:
+                        missing = await self._picker_missing(report)
+                    if report is not None and not missing:
                         return report
                     await asyncio.sleep(_STEP)
         raise Failure(f"not ready after {patience:g} s: {missing}")
 
+    async def _picker_missing(self, report: Report) -> str:
+        """Say that the picker does not take exchanges, if there is a pool to pick for; else ""."""
+        if not any(gateway["pools"] for gateway in report["gateways"]):
+            return ""
+        return "" if await self._get(f"http://{self.metrics}/readyz", {}) is not None else "the picker is not ready"
+
     async def report(self, after: int | None = None) -> Report | None:
         """Return how everything stands, waiting for a generation newer than `after`; None when nobody answers."""
-        assert self._session is not None, "inside the context"  # noqa: S101 - for the type checker
-        query = {} if after is None else {"after": str(after)}
-        try:
-            async with self._session.get(f"http://{self.admin}/status", params=query) as response:
-                report: Report = orjson.loads(await response.read())
-                return report
-        except (aiohttp.ClientError, ConnectionError, TimeoutError):
+        body = await self._get(f"http://{self.admin}/status", {} if after is None else {"after": str(after)})
+        if body is None:
             return None
+        report: Report = orjson.loads(body)
+        return report
 
     async def reports(self, report: Report) -> AsyncIterator[Report]:
         """Yield how everything stands whenever it may have changed since `report`."""
@@ -133,35 +144,46 @@ class Installation:
                 yield found
             generation = found["generation"]
 
+    async def _get(self, where: str, query: Mapping[str, str]) -> bytes | None:
+        """Return the answer's body, or None unless it is a good one."""
+        assert self._session is not None, "inside the context"  # noqa: S101 - for the type checker
+        try:
+            async with self._session.get(where, params=query) as response:
+                body = await response.read()
+                return body if response.ok else None
+        except (aiohttp.ClientError, ConnectionError, TimeoutError):
+            return None
+
     async def _start(self, envoy: Path) -> None:
         xds, picker = self._runtime.socket("xds"), self._runtime.socket("picker")
         folders = [str(self._options.folder)]
         config = self._runtime.directory / "envoy.yaml"
         config.write_text(bootstrap.bootstrap(xds=xds, picker=picker, admin=self.envoy_admin), encoding="utf-8")
         if self._options.simulate:
-            pods = self._runtime.directory / "pods"
-            pods.mkdir()
-            await self._python("simulator", "simulate", *folders, "--pods", str(pods))
-            folders.append(str(pods))
-        await self._python("picker", "picker", "--xds", xds, "--listen", picker, "--metrics", self.metrics)
+            self.pods.mkdir()
+            await self._python("simulator", "simulate", *folders, "--pods", str(self.pods))
+            folders.append(str(self.pods))
+        where = ("--xds", xds, "--listen", picker, "--metrics", self.metrics, "--group", bootstrap.GROUP)
+        await self._python("picker", "picker", *where, environment=ENVIRONMENT)
         await self._supervisor.start(
             Program(name="envoy", argv=bootstrap.command(envoy, config, concurrency=self._options.concurrency))
         )
         if self._options.simulate:
-            await self._pods_written(pods)
+            await self._pods_written()
         finder = () if self._options.model_finder is None else ("--model-finder", self._options.model_finder)
         where = ("--xds", xds, "--admin", self.admin, "--bind", self._options.bind)
         await self._python("control-plane", "control-plane", *folders, *where, *finder)
 
-    async def _python(self, name: str, *arguments: str) -> None:
+    async def _python(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         # -P: a folder of the user's that is called like one of our packages must not hide it.
-        await self._supervisor.start(Program(name=name, argv=(sys.executable, "-P", "-m", "pointsman", *arguments)))
+        argv = (sys.executable, "-P", "-m", "pointsman", *arguments)
+        await self._supervisor.start(Program(name=name, argv=argv, environment=environment or {}))
 
-    async def _pods_written(self, pods: Path) -> None:
+    async def _pods_written(self) -> None:
         """Wait until the simulator has said which pods there are, so that the first configuration has them."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                while not _has_manifests(pods):  # noqa: ASYNC110 - another process writes them
+                while not _has_manifests(self.pods):  # noqa: ASYNC110 - another process writes them
                     await asyncio.sleep(_STEP)
                 return
         raise Failure(f"not ready after {_PATIENCE:g} s: the simulated model servers have not started")

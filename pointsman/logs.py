@@ -16,13 +16,17 @@ from structlog.typing import EventDict
 HANDLED = "Request Handled"
 """The event of the picker's one line for each request."""
 
+# The picker's other news that the user of `up` is glad to have.
+_NEWS = {HANDLED, "Endpoint avoided", "Endpoint back"}
 _QUIET = {"trace", "debug", "info", "notset"}
 # Envoy names levels in its own way.
 _LEVELS = {"warn": "warning", "err": "error", "fatal": "critical"}
 # gRPC's C core writes abseil's log format: severity, month and day, time.
 _ABSEIL = re.compile(r"^(?:[IW]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::InitializeLog)")
 # Envoy says at start that the AI Protocol Manager is alpha; docs/decisions says why that is accepted.
-_ALPHA = re.compile(r"work-in-progress|is in alpha|under active development", re.IGNORECASE)
+_EXPECTED = re.compile(
+    r"work-in-progress|is in alpha|gRPC config stream to pointsman-control-plane closed", re.IGNORECASE
+)
 
 
 def configure() -> None:
@@ -74,9 +78,9 @@ def parse(process: str, raw: bytes) -> Line | None:
 
 def is_shown(line: Line, *, verbose: bool) -> bool:
     """Tell whether `up` passes the line on: warnings, errors and handled requests do; everything does when verbose."""
-    if verbose or line.event == HANDLED:
+    if verbose or line.event in _NEWS:
         return True
-    return line.level not in _QUIET and not (line.process == "envoy" and _ALPHA.search(line.event))
+    return line.level not in _QUIET and not (line.process == "envoy" and _EXPECTED.search(line.event))
 
 
 class Renderer:

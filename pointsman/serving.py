@@ -1,7 +1,6 @@
 """`pointsman control-plane`: the process around the control plane: folders, the ADS server and the admin endpoint."""
 
 import asyncio
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pointsman.bootstrap import GROUP
 from pointsman.control_plane import ControlPlane
 from pointsman.failure import Failure
 from pointsman.ports import host
+from pointsman.signals import stop_on_signals
 from sources import FolderSource
 from translators import ModelFinder
 from xds import AdsServer
@@ -17,10 +17,7 @@ from xds import AdsServer
 
 async def serve(folders: Sequence[Path], *, xds: str, admin: str, bind: str, model_finder: ModelFinder | None) -> None:
     """Serve what the folders mean, until SIGTERM or SIGINT.  Failure when an address cannot be bound."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
 
     plane = ControlPlane(
         host=host(bind), model_finder=model_finder, publish=lambda snapshot: server.publish(GROUP, snapshot)

@@ -1,12 +1,12 @@
 """`pointsman simulate`: a model server for each replica of the folder's Deployments, and the Pods' manifests."""
 
 import asyncio
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
+from pointsman.signals import stop_on_signals
 from resources import World
 from simulator import Fleet, RunningPod, plan, write
 from sources import FolderSource, Reading
@@ -16,10 +16,7 @@ _log = structlog.get_logger("simulator")
 
 async def simulate(folders: Sequence[Path], pods: Path) -> None:
     """Run the servers until SIGTERM or SIGINT; `pods` holds the manifests of those that are ready."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
 
     def publish(running: Sequence[RunningPod]) -> None:
         write(pods, [pod.manifest() for pod in running])

@@ -9,8 +9,8 @@ import contextlib
 import os
 import signal
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
 
@@ -24,10 +24,11 @@ _LAST_LINES = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to run: `argv`, and how many seconds it may take to end after SIGTERM before it is killed."""
+    """What to run: `argv`, with `environment` beside our own; it may take `grace` seconds to end after SIGTERM."""
 
     name: str
     argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
     grace: float = 3.0
 
 
@@ -172,6 +173,7 @@ class Supervisor:
             stdout=PIPE,
             stderr=STDOUT,
             start_new_session=True,
+            env={**os.environ, **program.environment},
             preexec_fn=die_with(os.getpid()),
         )
         self._roll.watch(process.pid)
@@ -195,11 +197,3 @@ async def _terminate(process: Process, grace: float) -> None:
             process.send_signal(number)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), patience)
-
-
-async def run_until_signal(stop: asyncio.Event, signals: Sequence[signal.Signals] = ()) -> None:
-    """Set `stop` on SIGINT, SIGTERM and SIGHUP (or `signals`), and return when it is set."""
-    loop = asyncio.get_running_loop()
-    for number in signals or (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
