@@ -1,0 +1,166 @@
+"""What Envoy tells of finished requests: the count in flight, the line of the log, and suspicions.
+
+Envoy streams an entry for each request; the identity that the exchange left in its metadata finds the record of the pick.  An
+entry without one (the picker was away and the pool fails open) still gets its line, if its cluster belongs to a pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from picker.exchange import MODEL_HEADER, NAMESPACE, Picked
+from picker.in_flight import InFlight
+from picker.logs import Log
+from picker.pools import Directory, address_text
+from picker.probe import Prober
+from picker.telemetry import Telemetry
+from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry, StreamAccessLogsMessage
+
+# Envoy's response_code_details where the server, and not the client or the gateway, ended the matter.
+_SERVER_TROUBLE = ("upstream_reset", "connection_failure", "connection_termination", "upstream_response_timeout")
+_UNAVAILABLE = (502, 503, 504)
+
+
+class Outcome(NamedTuple):
+    """What of an entry says where the request went: the address that served last, attempts, status, details."""
+
+    served: str
+    attempts: int
+    status: int
+    details: str
+
+
+class AccessLog:
+    """Takes entries in.  Not aware of streams; `close_stream` says that an Envoy's last one ended."""
+
+    def __init__(
+        self, *, directory: Directory, in_flight: InFlight, prober: Prober, telemetry: Telemetry, log: Log
+    ) -> None:
+        self._directory = directory
+        self._in_flight = in_flight
+        self._prober = prober
+        self._telemetry = telemetry
+        self._log = log
+        self._info: Callable[..., Any] = log.logger.info
+
+    def receive(self, message: StreamAccessLogsMessage) -> None:
+        """Take in a message and write its lines."""
+        for entry in message.http_logs.log_entry:
+            self._finish(entry)
+        self._log.release()
+
+    def close_stream(self, envoy: str) -> None:
+        """Drop what an Envoy that is gone had in flight."""
+        forgotten = self._in_flight.forget_envoy(envoy)
+        if forgotten:
+            self._log.event("Envoy gone", envoy=envoy, forgotten=forgotten)
+
+    def _finish(self, entry: HttpAccessLogEntry) -> None:
+        common = entry.common_properties
+        response = entry.response
+        picked = self._record(entry)
+        if picked is None:
+            pool = self._directory.pool_of_cluster.get(common.upstream_cluster)
+            if pool is None:
+                return
+            pool_name = pool.name
+            model = target = entry.request.request_headers.get(MODEL_HEADER, "")
+            self._telemetry.miss()
+        else:
+            pool_name, model, target = picked.pool, picked.model, picked.target
+        outcome = Outcome(
+            address_text(common.upstream_remote_address),
+            common.upstream_request_attempt_count,
+            response.response_code.value,
+            response.response_code_details,
+        )
+        duration = common.duration
+        seconds = duration.seconds + duration.nanos * 1e-9
+        first = _first_byte(entry)
+        served = self._directory.members.get(outcome.served)
+        if picked is not None:
+            decision = picked.decision
+            pod_picked, reason, decision_ms = (
+                decision.endpoints[0].pod,
+                decision.basis,
+                round(picked.decision_seconds * 1e3, 3),
+            )
+        else:
+            pod_picked, reason, decision_ms = "", "not asked", None
+        self._telemetry.finish(
+            pool_name, model, outcome.status, None if picked is None else picked.decision_seconds, seconds, first
+        )
+        if outcome.attempts > 1:
+            self._telemetry.retry(pool_name)
+        self._info(
+            "Request Handled",
+            pool=pool_name,
+            model=model,
+            target_model=target,
+            pod_picked=pod_picked,
+            pod_served=served.endpoint.pod if served is not None else "",
+            address=outcome.served,
+            reason=reason,
+            decision_ms=decision_ms,
+            duration_ms=round(seconds * 1e3, 3),
+            ttft_ms=None if first is None else round(first * 1e3, 3),
+            status=outcome.status,
+            details=outcome.details,
+            route=common.route_name,
+            request_id=entry.request.request_id,
+            attempts=outcome.attempts,
+        )
+        if picked is None or not _went_smoothly(outcome, picked):
+            self._suspect(outcome, picked, entry.request.path)
+
+    def _record(self, entry: HttpAccessLogEntry) -> Picked | None:
+        metadata = entry.common_properties.metadata.filter_metadata
+        if NAMESPACE not in metadata:
+            return None
+        return self._in_flight.finish(metadata[NAMESPACE].fields["id"].string_value)
+
+    def _suspect(self, outcome: Outcome, picked: Picked | None, path: str) -> None:
+        offered = [] if picked is None else [endpoint.address for endpoint in picked.decision.endpoints]
+        for address in suspects(outcome, offered):
+            member = self._directory.members.get(address)
+            if member is not None:
+                self._prober.suspect(member.endpoint, path)
+
+
+def _went_smoothly(outcome: Outcome, picked: Picked) -> bool:
+    """Tell the usual case from the rest: the picked endpoint served, at once, and nobody had trouble."""
+    return (
+        outcome.attempts <= 1
+        and outcome.status not in _UNAVAILABLE
+        and outcome.details == "via_upstream"
+        and outcome.served == picked.decision.endpoints[0].address
+    )
+
+
+def suspects(outcome: Outcome, offered: list[str]) -> list[str]:
+    """Name the addresses that the outcome casts doubt on, given those offered in order.
+
+    Envoy walks the list, so everyone before the one that served was tried or skipped; a retry past the list's end goes
+    anywhere.  The one that served last is doubtful if it brought trouble or an answer that is retried.
+    """
+    doubtful = []
+    if outcome.served and offered and (outcome.attempts > 1 or outcome.served != offered[0]):
+        position = offered.index(outcome.served) if outcome.served in offered else len(offered)
+        # Served by the first after several attempts: it was tried again when the list was used up.
+        doubtful += offered[:position] or offered
+    trouble = any(sign in outcome.details for sign in _SERVER_TROUBLE)
+    answered = outcome.details == "via_upstream" and outcome.status in _UNAVAILABLE
+    if trouble or answered:
+        last = outcome.served or (offered[0] if offered else "")
+        if last and last not in doubtful:
+            doubtful.append(last)
+    return doubtful
+
+
+def _first_byte(entry: HttpAccessLogEntry) -> float | None:
+    common = entry.common_properties
+    if not common.HasField("time_to_first_downstream_tx_byte"):
+        return None
+    first = common.time_to_first_downstream_tx_byte
+    return float(first.seconds + first.nanos * 1e-9)

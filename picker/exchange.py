@@ -1,0 +1,221 @@
+"""The exchange with Envoy over one request, as a state machine without I/O.
+
+Rules, and everything that affects the state lives in this file:
+
+1. Envoy sends the request's headers first.  Where no body follows (the headers end the stream, or the route sends none)
+   the answer to them carries the pick, and the exchange is done.
+2. Where a body follows, the headers are let pass without a pick, and the answer to the body carries pick and rewritten
+   model.  Then the exchange is done: the stream is ended at once, so that a picker that dies later cuts no answer.
+3. The pick travels as dynamic metadata: `envoy.lb` for the load balancer, `pointsman` for the access log.
+4. A request that nobody can serve is answered here and now, in the shape of OpenAI's errors.
+5. The response never passes here; a message about it is let pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import orjson
+from msgspec import Struct
+
+from picker.decision import DEFAULT_PROFILE, Decision, Dice, Profile, Request
+from picker.models import Targets, find, replace
+from picker.table import Table
+from protos.pointsman.envoy.v1.base_pb2 import HeaderMap, HeaderValueOption, Metadata
+from protos.pointsman.envoy.v1.ext_proc_pb2 import HttpHeaders, ProcessingRequest, ProcessingResponse
+
+DESTINATION = "x-gateway-destination-endpoint"
+MODEL_HEADER = "x-gateway-model-name"
+NAMESPACE = "pointsman"
+# Endpoint Picker Protocol: the gateway may confine the choice.
+_SUBSET_NAMESPACE = "envoy.lb.subset_hint"
+_SUBSET_KEY = "x-gateway-destination-endpoint-subset"
+
+
+class Pool(Struct, eq=False):
+    """A pool as an exchange sees it.
+
+    `table` is None until the control plane has told its endpoints: that is not the same as a pool that has none.
+    """
+
+    name: str
+    cluster: str
+    models: Mapping[str, Targets]
+    table: Table | None = None
+
+
+class Picked(Struct, eq=False):
+    """What was decided for a request, kept until the access log tells how it ended.
+
+    `target` is the model's name as sent to the server.  `began` (seconds of the rim's clock), `decision_seconds` and `envoy`
+    are the rim's to fill in; `counted` says whether the request is in its endpoint's count of requests in flight.
+    """
+
+    identity: str
+    pool: str
+    model: str
+    target: str
+    decision: Decision
+    began: float = 0.0
+    decision_seconds: float = 0.0
+    envoy: str = ""
+    counted: bool = False
+
+
+def _passing(kind: str) -> bytes:
+    response = ProcessingResponse()
+    getattr(response, kind).SetInParent()
+    return bytes(response.SerializeToString())
+
+
+_PASSING = {
+    kind: _passing(kind)
+    for kind in (
+        "request_headers",
+        "request_body",
+        "request_trailers",
+        "response_headers",
+        "response_body",
+        "response_trailers",
+    )
+}
+
+
+class Exchange:
+    """One exchange: `receive` each message, send what it returns, end the stream when `done`.
+
+    `identify` gives each pick a name of its own.  After a pick `picked` holds it; `refused` is the reason of a refusal.
+    """
+
+    __slots__ = (
+        "_body_follows",
+        "_dice",
+        "_identify",
+        "_model",
+        "_pool",
+        "_profile",
+        "_subset",
+        "done",
+        "picked",
+        "refused",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        body_follows: bool,
+        identify: Callable[[], str],
+        dice: Dice,
+        profile: Profile = DEFAULT_PROFILE,
+    ) -> None:
+        self._pool = pool
+        self._body_follows = body_follows
+        self._identify = identify
+        self._dice = dice
+        self._profile = profile
+        self._model = ""
+        self._subset: frozenset[str] | None = None
+        self.done = False
+        self.picked: Picked | None = None
+        self.refused = ""
+
+    def receive(self, request: ProcessingRequest) -> ProcessingResponse:
+        """Answer one message of Envoy's."""
+        kind = request.WhichOneof("request")
+        if kind == "request_headers":
+            return self._receive_headers(request, request.request_headers)
+        if kind == "request_body" and self.picked is None:
+            if request.HasField("metadata_context"):
+                self._subset = _subset(request.metadata_context)
+            return self._receive_body(request.request_body.body)
+        self.done = True
+        return ProcessingResponse.FromString(_PASSING[kind or "request_headers"])
+
+    def _receive_headers(self, request: ProcessingRequest, headers: HttpHeaders) -> ProcessingResponse:
+        self._model = _model(headers.headers)
+        if request.HasField("metadata_context"):
+            self._subset = _subset(request.metadata_context)
+        response = ProcessingResponse.FromString(_PASSING["request_headers"])
+        if self._body_follows and not headers.end_of_stream:
+            return response
+        return self._pick(response, self._model, self._model)
+
+    def _receive_body(self, body: bytes) -> ProcessingResponse:
+        response = ProcessingResponse.FromString(_PASSING["request_body"])
+        found = find(body) if self._pool.models else None
+        model = self._model if found is None else found.model
+        targets = self._pool.models.get(model)
+        target = None if targets is None else targets.draw(self._dice)
+        if found is None or target is None or target == model:
+            return self._pick(response, model, model)
+        response = self._pick(response, model, target)
+        if self.picked is not None:
+            rewritten = replace(body, found, target)
+            common = response.request_body.response
+            common.body_mutation.body = rewritten
+            # Envoy answers 500 when the length it was promised is not the length it gets.
+            option = common.header_mutation.set_headers.add()
+            option.header.key = "content-length"
+            option.header.raw_value = b"%d" % len(rewritten)
+            option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+        return response
+
+    def _pick(self, response: ProcessingResponse, model: str, target: str) -> ProcessingResponse:
+        self.done = True
+        table = self._pool.table
+        if table is None:
+            # Nobody told us yet who there is; Envoy knows, and its fallback serves.
+            return response
+        decision = self._profile.decide(Request(target, self._subset), table, self._dice)
+        if decision is None:
+            self.refused = "no_ready_endpoint"
+            return refuse(503, self.refused, f"No pod of the pool {self._pool.name} is ready", model)
+        identity = self._identify()
+        self.picked = Picked(identity, self._pool.name, model, target, decision)
+        fields = response.dynamic_metadata.fields
+        fields["envoy.lb"].struct_value.fields[DESTINATION].string_value = ",".join(
+            [endpoint.address for endpoint in decision.endpoints]
+        )
+        fields[NAMESPACE].struct_value.fields["id"].string_value = identity
+        return response
+
+
+def refuse(status: int, reason: str, message: str, model: str = "") -> ProcessingResponse:
+    """Answer the client in the picker's name; the details let the gateway keep the body as it is."""
+    about = f" to serve the model '{model}'" if model else ""
+    error = {
+        "message": f"{message}{about}.",
+        "type": "service_unavailable_error" if status >= 500 else "invalid_request_error",  # noqa: PLR2004  (HTTP classes)
+        "param": None,
+        "code": reason,
+    }
+    response = ProcessingResponse()
+    immediate = response.immediate_response
+    immediate.status.code = status
+    immediate.body = orjson.dumps({"error": error})
+    immediate.details = f"pointsman_{reason}"
+    option = immediate.headers.set_headers.add()
+    option.header.key = "content-type"
+    option.header.raw_value = b"application/json"
+    option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    return response
+
+
+def _model(headers: HeaderMap) -> str:
+    for header in headers.headers:
+        if header.key == MODEL_HEADER:
+            return str(header.raw_value, "utf-8", "replace") if header.raw_value else header.value
+    return ""
+
+
+def _subset(metadata: Metadata) -> frozenset[str] | None:
+    if _SUBSET_NAMESPACE not in metadata.filter_metadata:
+        return None
+    fields = metadata.filter_metadata[_SUBSET_NAMESPACE].fields
+    if _SUBSET_KEY not in fields:
+        return None
+    value = fields[_SUBSET_KEY]
+    if value.WhichOneof("kind") == "string_value":
+        return frozenset(part.strip() for part in value.string_value.split(","))
+    return frozenset(item.string_value for item in value.list_value.values)

@@ -1,0 +1,79 @@
+"""The requests that were picked for and have not been reported finished.
+
+A record lives from the pick until Envoy's access log names it.  Should that never happen (Envoy gone, or it gave up on our
+answer before it came) the *count* is healed by what the pods report, and the record is dropped after a day and an hour,
+beyond the longest request (`MAX_AGE`).  Nothing here awaits or reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from picker.exchange import Picked
+from picker.table import Endpoint
+
+MAX_AGE = 25 * 3600.0
+
+
+class InFlight:
+    """Records by identity, oldest first."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Picked] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def begin(self, picked: Picked) -> None:
+        """Count a request at the endpoint picked for it."""
+        self._records[picked.identity] = picked
+        picked.counted = True
+        picked.decision.endpoints[0].in_flight += 1
+
+    def finish(self, identity: str) -> Picked | None:
+        """Take out the record of a finished request; None where there is none (any more)."""
+        picked = self._records.pop(identity, None)
+        if picked is not None:
+            _discount(picked)
+        return picked
+
+    def oldest(self, endpoint: Endpoint) -> float | None:
+        """When the oldest request still counted at the endpoint began (seconds)."""
+        return min((picked.began for picked in self._counted(endpoint)), default=None)
+
+    def discount(self, endpoint: Endpoint, before: float) -> int:
+        """Stop counting the endpoint's requests that began before a time; their records stay.  Returns how many."""
+        stale = [picked for picked in self._counted(endpoint) if picked.began < before]
+        for picked in stale:
+            _discount(picked)
+        return len(stale)
+
+    def forget_envoy(self, envoy: str) -> int:
+        """Drop what an Envoy that is gone had in flight.  Returns how many."""
+        return self._drop([picked for picked in self._records.values() if picked.envoy == envoy])
+
+    def forget_before(self, before: float) -> int:
+        """Drop what began before a time.  Returns how many."""
+        stale = []
+        for picked in self._records.values():
+            if picked.began >= before:
+                break
+            stale.append(picked)
+        return self._drop(stale)
+
+    def _counted(self, endpoint: Endpoint) -> Iterator[Picked]:
+        return (
+            picked for picked in self._records.values() if picked.counted and picked.decision.endpoints[0] is endpoint
+        )
+
+    def _drop(self, gone: list[Picked]) -> int:
+        for picked in gone:
+            _discount(picked)
+            del self._records[picked.identity]
+        return len(gone)
+
+
+def _discount(picked: Picked) -> None:
+    if picked.counted:
+        picked.counted = False
+        picked.decision.endpoints[0].end()

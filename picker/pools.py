@@ -1,0 +1,198 @@
+"""The pools and endpoints that the control plane has told, as a delta ADS client's state without I/O.
+
+`Directory.receive` takes each response and returns the requests to send; what was told last stays in force whatever becomes
+of the stream.  A response that cannot be read is refused (NACK) as a whole and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+
+from picker.exchange import NAMESPACE, Pool
+from picker.models import Targets
+from picker.table import Endpoint, Table
+from protos.pointsman.envoy.v1.base_pb2 import Address, ClusterLoadAssignment, LbEndpoint
+from protos.pointsman.envoy.v1.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from protos.pointsman.picker.v1 import pool_pb2
+
+POOL_TYPE = "type.googleapis.com/pointsman.picker.v1.Pool"
+ENDPOINTS_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+
+# envoy.config.core.v3.HealthStatus: UNKNOWN and HEALTHY take traffic.
+_TAKES_TRAFFIC = (0, 1)
+# google.rpc.Code.INVALID_ARGUMENT
+_INVALID_ARGUMENT = 3
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """An endpoint with the pools that it belongs to, and the dialect of its metrics (a `pool_pb2.Runtime`)."""
+
+    endpoint: Endpoint
+    dialect: int
+    tables: tuple[Table, ...]
+
+
+@dataclass(slots=True)
+class _Assignment:
+    version: str
+    rows: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Directory:
+    """All that the control plane has told.
+
+    `pools` is by "namespace/name", `pool_of_cluster` by the cluster's name, `members` by address; `complete` once the
+    pools are known and the endpoints of each were told.
+    """
+
+    group: str
+    pools: dict[str, Pool] = field(default_factory=dict)
+    pool_of_cluster: dict[str, Pool] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
+    _told: dict[str, tuple[str, pool_pb2.Pool]] = field(default_factory=dict)
+    _assignments: dict[str, _Assignment] = field(default_factory=dict)
+    _subscribed: set[str] = field(default_factory=set)
+    _heard: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pool's endpoints are known: from then on, none is the truth and not ignorance."""
+        return self._heard and all(pool.table is not None for pool in self.pools.values())
+
+    def connect(self) -> list[DeltaDiscoveryRequest]:
+        """Open a stream: subscribe to everything, naming the versions held, so that only what changed is sent."""
+        pools = DeltaDiscoveryRequest(
+            type_url=POOL_TYPE,
+            initial_resource_versions={name: version for name, (version, _) in self._told.items()},
+        )
+        # The first request of a stream carries the node (xDS protocol).
+        pools.node.id = "picker"
+        pools.node.cluster = self.group
+        pools.node.metadata.fields["role"].string_value = "picker"
+        # No names at all on a type's first request subscribes to all of it.
+        self._subscribed = {message.cluster for _, message in self._told.values()}
+        if not self._subscribed:
+            return [pools]
+        held = {
+            name: assignment.version
+            for name, assignment in self._assignments.items()
+            if name in self._subscribed and assignment.version
+        }
+        endpoints = DeltaDiscoveryRequest(
+            type_url=ENDPOINTS_TYPE,
+            resource_names_subscribe=sorted(self._subscribed),
+            initial_resource_versions=held,
+        )
+        return [pools, endpoints]
+
+    def receive(self, response: DeltaDiscoveryResponse) -> list[DeltaDiscoveryRequest]:
+        """Take over a response; the first request returned acknowledges or refuses it."""
+        answer = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+        try:
+            if response.type_url == POOL_TYPE:
+                self._receive_pools(response)
+            elif response.type_url == ENDPOINTS_TYPE:
+                self._receive_assignments(response)
+        except (DecodeError, ValueError) as error:
+            answer.error_detail.code = _INVALID_ARGUMENT
+            answer.error_detail.message = str(error)
+            return [answer]
+        self._rebuild()
+        return [answer, *self._subscribe()]
+
+    def _receive_pools(self, response: DeltaDiscoveryResponse) -> None:
+        fresh = {
+            resource.name: (resource.version, pool_pb2.Pool.FromString(resource.resource.value))
+            for resource in response.resources
+        }
+        self._heard = True
+        self._told.update(fresh)
+        for name in response.removed_resources:
+            self._told.pop(name, None)
+
+    def _receive_assignments(self, response: DeltaDiscoveryResponse) -> None:
+        fresh = {
+            resource.name: _Assignment(
+                resource.version, dict(_rows(ClusterLoadAssignment.FromString(resource.resource.value)))
+            )
+            for resource in response.resources
+        }
+        self._assignments.update(fresh)
+        for name in response.removed_resources:
+            # A cluster that has no assignment (any more) has no endpoints; that is an answer too.
+            self._assignments[name] = _Assignment("", {})
+
+    def _subscribe(self) -> Iterable[DeltaDiscoveryRequest]:
+        wanted = {message.cluster for _, message in self._told.values()}
+        added, dropped = wanted - self._subscribed, self._subscribed - wanted
+        self._subscribed = wanted
+        for name in dropped:
+            self._assignments.pop(name, None)
+        if added or dropped:
+            yield DeltaDiscoveryRequest(
+                type_url=ENDPOINTS_TYPE,
+                resource_names_subscribe=sorted(added),
+                resource_names_unsubscribe=sorted(dropped),
+            )
+
+    def _rebuild(self) -> None:
+        before, self.members = self.members, {}
+        pools: dict[str, Pool] = {}
+        for _, message in self._told.values():
+            pool = pools[message.name] = self.pools.get(message.name) or Pool(message.name, message.cluster, {})
+            pool.cluster = message.cluster
+            pool.models = {
+                model.name: Targets.of([(target.name, target.weight) for target in model.targets])
+                for model in message.models
+            }
+            assignment = self._assignments.get(message.cluster)
+            if assignment is not None:
+                table = pool.table = pool.table or Table()
+                table.replace(
+                    self._enlist(address, pod, table, message.runtime, before)
+                    for address, pod in assignment.rows.items()
+                )
+            else:
+                pool.table = None
+        self.pools = pools
+        self.pool_of_cluster = {pool.cluster: pool for pool in pools.values()}
+
+    def _enlist(self, address: str, pod: str, table: Table, dialect: int, before: Mapping[str, Member]) -> Endpoint:
+        member = self.members.get(address)
+        if member is not None:
+            member.tables = (*member.tables, table)
+            return member.endpoint
+        known = before.get(address)
+        # Another pod at the same address starts from nothing.
+        endpoint = known.endpoint if known is not None and known.endpoint.pod == pod else Endpoint(address, pod)
+        self.members[address] = Member(endpoint, dialect, (table,))
+        return endpoint
+
+
+def _rows(assignment: ClusterLoadAssignment) -> Iterator[tuple[str, str]]:
+    for locality in assignment.endpoints:
+        for row in locality.lb_endpoints:
+            address = address_text(row.endpoint.address)
+            if address and row.health_status in _TAKES_TRAFFIC:
+                yield address, _pod(row)
+
+
+def address_text(address: Address) -> str:
+    """Write an address as Envoy's load balancer reads it: ``ip:port``, ``[ip]:port`` for IPv6; "" for none."""
+    socket = address.socket_address
+    if not socket.address:
+        return ""
+    return (
+        f"[{socket.address}]:{socket.port_value}" if ":" in socket.address else f"{socket.address}:{socket.port_value}"
+    )
+
+
+def _pod(row: LbEndpoint) -> str:
+    if NAMESPACE not in row.metadata.filter_metadata:
+        return ""
+    return str(row.metadata.filter_metadata[NAMESPACE].fields["pod"].string_value)

@@ -1,0 +1,166 @@
+"""Asking the pods for their load, about ten times a second where a pool is in use and twice where it is not.
+
+A pod that refuses, resets, answers 5xx or does not answer within `timeout` is avoided at once, until it answers again.  A
+pod without a readable page (404, or none of the families) is not avoided: it only stays unknown.
+
+Scraping also heals our own count.  A pod that says for a while that it runs nothing and has nothing waiting cannot hold
+the requests that we count there from before: either they are lost to us, and are no longer counted; or the pod takes
+requests and does nothing with them, which the prober finds out first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from picker.http_client import Connection
+from picker.in_flight import InFlight
+from picker.metrics_text import DIALECTS, read
+from picker.pools import Member
+from picker.probe import Prober
+from picker.table import Endpoint
+from protos.pointsman.picker.v1.pool_pb2 import RUNTIME_VLLM
+
+_OK = 200
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeTimes:
+    """Seconds: intervals in use, in use for each endpoint of the pool, and idle; how long a use counts; the bound of an answer;
+    how long an idle pod may hold requests of ours before it is suspected, and before they are no longer counted.
+
+    `each` keeps the rate of scrapes bounded: 100 pods are asked 5 times a second each.
+    """  # noqa: D205  (one list)
+
+    busy: float = 0.1
+    each: float = 0.002
+    idle: float = 0.5
+    in_use: float = 5.0
+    timeout: float = 1.0
+    stall: float = 0.7
+    heal: float = 5.0
+
+
+class Scraper:
+    """Watches every endpoint of every pool, each in a task of its own.
+
+    `changed(endpoint, reason)` is called when a scrape makes or ends an endpoint's being avoided, `failed()` on each failure.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        dice: Callable[[], float],
+        in_flight: InFlight,
+        prober: Prober,
+        changed: Callable[[Endpoint, str], None],
+        failed: Callable[[Endpoint], None],
+        times: ScrapeTimes | None = None,
+    ) -> None:
+        self._clock = clock
+        self._dice = dice
+        self._in_flight = in_flight
+        self._prober = prober
+        self._changed = changed
+        self._failed = failed
+        self._times = times or ScrapeTimes()
+        self._members: Mapping[str, Member] = {}
+        self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
+        self._scraped: set[Endpoint] = set()
+        self._progress = asyncio.Event()
+
+    def follow(self, members: Mapping[str, Member]) -> None:
+        """Watch these endpoints and no others."""
+        self._members = members
+        present = {member.endpoint for member in members.values()}
+        for endpoint in self._tasks.keys() - present:
+            self._tasks.pop(endpoint).cancel()
+            self._scraped.discard(endpoint)
+            self._prober.forget(endpoint)
+        for endpoint in present - self._tasks.keys():
+            self._tasks[endpoint] = asyncio.get_running_loop().create_task(self._watch(endpoint))
+
+    async def settle(self) -> None:
+        """Wait until every endpoint has been asked once."""
+        while self._tasks.keys() - self._scraped:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def close(self) -> None:
+        """Stop watching."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, endpoint: Endpoint) -> None:
+        connection = Connection(endpoint.address)
+        try:
+            while True:
+                reason = await self._scrape(endpoint, connection)
+                if reason:
+                    self._failed(endpoint)
+                if endpoint.mark_reachable(reachable=not reason):
+                    self._changed(endpoint, reason)
+                self._scraped.add(endpoint)
+                self._progress.set()
+                self._heal(endpoint)
+                # Jitter keeps the pods from being asked all at once.
+                await asyncio.sleep(self._interval(endpoint) * (0.9 + 0.2 * self._dice()))
+        finally:
+            connection.close()
+
+    async def _scrape(self, endpoint: Endpoint, connection: Connection) -> str:
+        """Ask once; "" when the pod answered, else what is wrong."""
+        in_flight = endpoint.in_flight
+        try:
+            async with asyncio.timeout(self._times.timeout):
+                answer = await connection.get("/metrics")
+        except TimeoutError:
+            return f"no answer to /metrics within {self._times.timeout} s"
+        except OSError as error:
+            return f"/metrics: {error}"
+        if answer.status >= _SERVER_ERROR:
+            return f"/metrics answers {answer.status}"
+        member = self._members.get(endpoint.address)
+        if member is None or member.endpoint is not endpoint:
+            return ""
+        report = (
+            read(answer.body, DIALECTS.get(member.dialect, DIALECTS[RUNTIME_VLLM])) if answer.status == _OK else None
+        )
+        if report is None:
+            endpoint.unreport()
+        else:
+            endpoint.report(report.waiting, report.running, report.kv_usage, in_flight, self._clock())
+        for table in member.tables:
+            table.refresh()
+        return ""
+
+    def _heal(self, endpoint: Endpoint) -> None:
+        idle_since = endpoint.idle_since
+        if not endpoint.in_flight or idle_since is None or not endpoint.reported or endpoint.unreachable:
+            return
+        idle_for = self._clock() - idle_since
+        if idle_for < self._times.stall:
+            return
+        if idle_for >= self._times.heal and not endpoint.failing:
+            self._in_flight.discount(endpoint, idle_since)
+            return
+        oldest = self._in_flight.oldest(endpoint)
+        if oldest is not None and self._clock() - oldest >= self._times.stall:
+            self._prober.suspect(endpoint)
+
+    def _interval(self, endpoint: Endpoint) -> float:
+        times = self._times
+        member = self._members.get(endpoint.address)
+        if member is None:
+            return times.idle
+        busy = max(times.busy, times.each * len(self._members))
+        now = self._clock()
+        if endpoint.avoided or any(now - table.used_at < times.in_use for table in member.tables):
+            return busy
+        return max(times.idle, busy)

@@ -1,0 +1,119 @@
+"""What the picker knows of the endpoints of a pool: a plain table, one row for each endpoint.
+
+Rows are written by the scraper, by the count of requests in flight and by the probes; `picker.decision` only reads them.
+Nothing here awaits, reads a clock or draws a die.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import inf
+
+
+@dataclass(slots=True, eq=False)
+class Endpoint:
+    """One row: a model server, by the address under which Envoy knows it.
+
+    `waiting`, `running` (requests) and `kv_usage` (0..1) are as the pod last reported them, all zero until `reported`.
+    `in_flight` counts the requests that this picker sent there and that Envoy has not reported finished;
+    `in_flight_at_scrape` is what that count was when the pod wrote its last report, so that the difference is what the
+    report cannot know of.
+    """
+
+    address: str
+    pod: str
+    waiting: float = 0.0
+    running: float = 0.0
+    kv_usage: float = 0.0
+    reported: bool = False
+    in_flight: int = 0
+    in_flight_at_scrape: int = 0
+    unreachable: bool = False
+    failing: bool = False
+    idle_since: float | None = None
+    avoided: bool = field(default=False, init=False)
+
+    @property
+    def unreported(self) -> int:
+        """Requests sent there since its last report.  Never negative: requests also finish between two reports."""
+        return max(0, self.in_flight - self.in_flight_at_scrape)
+
+    def begin(self) -> None:
+        """Count a request sent to this endpoint."""
+        self.in_flight += 1
+
+    def end(self) -> None:
+        """Count a request finished there."""
+        if self.in_flight > 0:
+            self.in_flight -= 1
+
+    def report(self, waiting: float, running: float, kv_usage: float, in_flight: int, now: float) -> None:
+        """Take over what the pod says of itself; `in_flight` is our own count when it was asked."""
+        self.waiting = waiting
+        self.running = running
+        self.kv_usage = kv_usage
+        self.in_flight_at_scrape = min(in_flight, self.in_flight)
+        self.reported = True
+        if waiting or running:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
+
+    def unreport(self) -> None:
+        """Forget the pod's figures: it has no metrics that could be read, which says nothing about its health."""
+        self.waiting = self.running = self.kv_usage = 0.0
+        self.reported = False
+        self.in_flight_at_scrape = 0
+        self.idle_since = None
+
+    def mark_reachable(self, *, reachable: bool) -> bool:
+        """Note whether the pod answers at all; True when that makes or ends its being avoided."""
+        self.unreachable = not reachable
+        return self._settle()
+
+    def mark_failing(self, *, failing: bool) -> bool:
+        """Note whether our own probe fails there; True when that makes or ends its being avoided."""
+        self.failing = failing
+        return self._settle()
+
+    def _settle(self) -> bool:
+        before = self.avoided
+        self.avoided = self.unreachable or self.failing
+        return before != self.avoided
+
+
+@dataclass(slots=True, eq=False)
+class Table:
+    """The rows of one pool and what all of them together say.
+
+    `used_at` (seconds of the rim's clock) is when a request last asked for the pool.
+    `peak_running` is the most requests that any of them runs at once: as much as a pod of this pool is known to hold
+    without queueing.  The means stand in for a pod that reports nothing.
+    """
+
+    endpoints: tuple[Endpoint, ...] = ()
+    used_at: float = -inf
+    peak_running: float = 1.0
+    mean_waiting: float = 0.0
+    mean_kv_usage: float = 0.0
+
+    def replace(self, endpoints: Iterable[Endpoint]) -> None:
+        """Take other rows; those that stay keep what is known of them, being the same objects."""
+        self.endpoints = tuple(endpoints)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Work out the figures over all rows again, after a row's report."""
+        waiting = kv_usage = 0.0
+        peak = 1.0
+        reporting = 0
+        for endpoint in self.endpoints:
+            if endpoint.reported:
+                reporting += 1
+                waiting += endpoint.waiting
+                kv_usage += endpoint.kv_usage
+                peak = max(peak, endpoint.running)
+        self.peak_running = peak
+        self.mean_waiting = waiting / reporting if reporting else 0.0
+        self.mean_kv_usage = kv_usage / reporting if reporting else 0.0
