@@ -153,6 +153,8 @@ def _gateways(
             if settings.controller is not None or world.get(GatewayClass, "", wanted) is not None:
                 continue
             notices.append(f"{gateway.key}: GatewayClass {wanted} is not here; the Gateway is served all the same")
+        if gateway.spec.addresses:
+            notices.append(f"{gateway.key}: spec.addresses is not built yet; the installation chooses the address")
         ours[gateway.key.namespace, gateway.key.name] = gateway
     return ours, notices
 
@@ -160,6 +162,9 @@ def _gateways(
 def _listener_states(gateway: Gateway) -> dict[str, tuple[ir.Problem, ...]]:
     result: dict[str, tuple[ir.Problem, ...]] = {}
     protocols: dict[int, str] = {}
+    unbuilt = [*gateway.unbuilt]
+    if gateway.spec.infrastructure and gateway.spec.infrastructure.parameters_ref:
+        unbuilt.append("spec.infrastructure.parametersRef")
     for number, listener in enumerate(gateway.spec.listeners):
         where = f"spec.listeners[{number}]"
         problems = []
@@ -170,7 +175,7 @@ def _listener_states(gateway: Gateway) -> dict[str, tuple[ir.Problem, ...]]:
             problems.append(ir.Problem("Accepted", "ProtocolConflict", "another listener of the port", where))
         problems += [
             ir.Problem("Accepted", "UnsupportedValue", NOT_BUILT, path)
-            for path in gateway.unbuilt
+            for path in unbuilt
             if path.startswith(f"{where}.") or not path.startswith("spec.listeners[")
         ]
         kinds = listener.allowed_routes.kinds

@@ -13,6 +13,7 @@ from translators import ir
 from translators.resolve.index import Index
 
 NOT_BUILT = "is known but not built yet"
+_UINT32_MAX = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ def client_settings(index: Index, gateway: Gateway, listener: Listener) -> Clien
     for section in (listener.name, None):
         if policies := index.client_policies.get(("Gateway", parent.namespace, parent.name, section)):
             policy = policies[0]
-            return ClientSettings(policy.spec.connection.buffer_limit, refusal_of(policy))
+            limit = policy.spec.connection.buffer_limit
+            # Envoy counts in 32 bits, as in Listener.per_connection_buffer_limit_bytes.
+            return ClientSettings(None if limit is None else min(limit, _UINT32_MAX), refusal_of(policy))
     return ClientSettings()
 
 

@@ -1,0 +1,51 @@
+"""A running gateway for each test that asks for one: real Envoy, real children, simulated model servers."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from running import EXAMPLE, FINDERS, Running, Start, free_port
+
+from pointsman.installation import Installation, Options
+from pointsman.logs import Line
+
+
+@pytest.fixture(params=FINDERS)
+def finder(request: pytest.FixtureRequest) -> str:
+    """Both ways in which Envoy finds the model, one after the other."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def model_routing(tmp_path: Path) -> Path:
+    """A copy of the example, to be edited."""
+    return Path(shutil.copytree(EXAMPLE, tmp_path / "folder"))
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Start gateways on folders; they end with the test. Every `port: 8080` of the manifests becomes a free port."""
+    async with AsyncExitStack() as stack:
+
+        async def run(folder: Path, *, simulate: bool = True, finder: str | None = None, **more: Any) -> Running:
+            port = free_port()
+            for file in folder.rglob("*.yaml"):
+                file.write_text(file.read_text().replace("port: 8080", f"port: {port}"))
+            lines: list[Line] = []
+            said: list[str] = []
+            options = Options(folder=folder, simulate=simulate, model_finder=finder, concurrency=1, **more)
+            installation = await stack.enter_async_context(
+                Installation(options, announce=said.append, log=lines.append)
+            )
+            await installation.ready()
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30))
+            )
+            return Running(folder, port, installation, session, lines, said)
+
+        yield run
