@@ -168,7 +168,7 @@ def _show(results: list[tuple[Shot, Answer, Mapping[str, object]]]) -> None:
     console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for title in ("model", "request", "rule matched", "pool", "served by pod", "status"):
         table.add_column(title, overflow="fold")
     for title in ("first byte", "total"):

@@ -171,8 +171,8 @@ class Installation:
         if self._options.simulate:
             await self._pods_written()
         finder = () if self._options.model_finder is None else ("--model-finder", self._options.model_finder)
-        where = ("--xds", xds, "--admin", self.admin, "--bind", self._options.bind)
-        await self._python("control-plane", "control-plane", *folders, *where, *finder)
+        options = ("--xds", xds, "--admin", self.admin, "--bind", self._options.bind, *finder)
+        await self._python("control-plane", "control-plane", *folders, *options)
 
     async def _python(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         # -P: a folder of the user's that is called like one of our packages must not hide it.

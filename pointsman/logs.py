@@ -25,7 +25,8 @@ _LEVELS = {"warn": "warning", "err": "error", "fatal": "critical"}
 _ABSEIL = re.compile(r"^(?:[IW]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::InitializeLog)")
 # Envoy says at start that the AI Protocol Manager is alpha; docs/decisions says why that is accepted.
 _EXPECTED = re.compile(
-    r"work-in-progress|is in alpha|gRPC config stream to pointsman-control-plane closed", re.IGNORECASE
+    r"work-in-progress|is in alpha|caught ENVOY_SIGTERM|gRPC config stream to pointsman-control-plane closed",
+    re.IGNORECASE,
 )
 
 
