@@ -11,6 +11,7 @@ In a virtual host that chooses by the model, the order is:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from envoy_data_plane.envoy.config.route import v3 as route
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts import v3 as previous_hosts
@@ -29,6 +30,7 @@ NOWHERE = "nowhere"
 # How long an exchange may be silent where no timeout of the route says so.
 _POOL_IDLE = milliseconds(3_600_000)
 _HELD_METHODS = ("POST", "PUT", "PATCH")
+_MODELS = ir.PathMatch("Exact", models_list.PATH)
 
 _EXAMINED = route.HeaderMatcher(name=EXAMINED, present_match=True)
 _NOT_EXAMINED = route.HeaderMatcher(name=EXAMINED, present_match=True, invert_match=True)
@@ -62,11 +64,11 @@ def _routes(host: ir.VirtualHost, finder: ModelFinder, limit: int) -> Iterator[r
                 examined.add(rule.match)
                 yield from _examine(rule, finder, limit)
         elif rule.pools and models and not listed and _takes_models_list(rule.match):
-            yield _list_models(rule.name + "/models", _conditions(rule.match), models)
+            yield _list_models(rule.name + "/models", rule.match, models)
             listed = rule.match == ir.Match(rule.match.path)
         yield _route(rule, limit)
     if models and not listed:
-        yield _list_models("models", [], models)
+        yield _list_models("models", ir.Match(_MODELS), models)
     if chooses:
         yield from _unanswered()
 
@@ -122,11 +124,11 @@ def _unanswered() -> Iterator[route.Route]:
         )
 
 
-def _list_models(name: str, conditions: list[route.HeaderMatcher], models: dict[str, int]) -> route.Route:
-    get = route.HeaderMatcher(name=":method", string_match=matcher.StringMatcher(exact="GET"))
+def _list_models(name: str, match: ir.Match, models: dict[str, int]) -> route.Route:
+    listing = replace(match, path=_MODELS, method="GET")
     return route.Route(
         name=name,
-        match=route.RouteMatch(path=models_list.PATH, headers=[*(c for c in conditions if c.name != ":method"), get]),
+        match=_match(listing, _conditions(listing)),
         direct_response=models_list.action(models),
         response_headers_to_add=[models_list.CONTENT_TYPE],
     )
