@@ -1,0 +1,110 @@
+"""The folder of manifests that Pointsman is measured with: a gateway that routes two models, in one pool."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PLAIN = "chat"
+"""The model that its servers know by the same name: the picker sees the request's headers only."""
+
+RENAMED = "chat-latest"
+"""The model that its servers know as `chat`: the picker sees the body and rewrites it."""
+
+_GATEWAY_API = "gateway.networking.k8s.io/v1"
+_INFERENCE = "inference.networking.x-k8s.io"
+_Manifest = Mapping[str, object]
+
+
+def write(folder: Path, *, port: int, pods: Sequence[str], pods_port: int) -> None:
+    """Write the manifests: a Gateway on `port`, and Pods at the addresses `pods`, all on `pods_port`."""
+    documents = [*_gateway(port), *_pool(pods_port), *_models(), _route(), *(_pod(address) for address in pods)]
+    text = "---\n".join(json.dumps(document) + "\n" for document in documents)
+    (folder / "manifests.yaml").write_text(text, encoding="utf-8")
+
+
+def _gateway(port: int) -> list[_Manifest]:
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "bench"}
+    return [
+        {
+            "apiVersion": _GATEWAY_API,
+            "kind": "GatewayClass",
+            "metadata": {"name": "bench"},
+            "spec": {"controllerName": "gateway.envoyproxy.io/gatewayclass-controller"},
+        },
+        {
+            "apiVersion": _GATEWAY_API,
+            "kind": "Gateway",
+            "metadata": {"name": "bench"},
+            "spec": {"gatewayClassName": "bench", "listeners": [{"name": "http", "protocol": "HTTP", "port": port}]},
+        },
+        {
+            "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+            "kind": "ClientTrafficPolicy",
+            "metadata": {"name": "bench"},
+            "spec": {"targetRefs": [target], "connection": {"bufferLimit": "20Mi"}},
+        },
+        {
+            "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+            "kind": "BackendTrafficPolicy",
+            "metadata": {"name": "bench"},
+            "spec": {"targetRefs": [target], "timeout": {"http": {"requestTimeout": "24h"}}},
+        },
+    ]
+
+
+def _pool(pods_port: int) -> list[_Manifest]:
+    return [
+        {
+            "apiVersion": f"{_INFERENCE}/v1alpha2",
+            "kind": "InferencePool",
+            "metadata": {"name": "bench"},
+            "spec": {
+                "selector": {"app": "bench"},
+                "targetPortNumber": pods_port,
+                "extensionRef": {"name": "bench-picker"},
+            },
+        }
+    ]
+
+
+def _models() -> list[_Manifest]:
+    return [
+        {
+            "apiVersion": f"{_INFERENCE}/v1alpha2",
+            "kind": "InferenceModel",
+            "metadata": {"name": name},
+            "spec": {
+                "modelName": name,
+                "criticality": "Critical",
+                "poolRef": {"name": "bench"},
+                "targetModels": [{"name": PLAIN, "weight": 100}],
+            },
+        }
+        for name in (PLAIN, RENAMED)
+    ]
+
+
+def _route() -> _Manifest:
+    pool = {"group": _INFERENCE, "kind": "InferencePool", "name": "bench"}
+    rules = [
+        {"matches": [{"headers": [{"name": "X-Gateway-Model-Name", "value": name}]}], "backendRefs": [pool]}
+        for name in (PLAIN, RENAMED)
+    ]
+    return {
+        "apiVersion": _GATEWAY_API,
+        "kind": "HTTPRoute",
+        "metadata": {"name": "bench"},
+        "spec": {"parentRefs": [{"name": "bench"}], "rules": rules},
+    }
+
+
+def _pod(address: str) -> _Manifest:
+    name = "bench-" + address.rpartition(".")[2]
+    ready = {"type": "Ready", "status": "True"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": "bench"}},
+        "spec": {"containers": [{"name": "server", "image": "envoy"}]},
+        "status": {"phase": "Running", "podIP": address, "conditions": [ready]},
+    }
