@@ -190,17 +190,13 @@ class Subscription:
             return None if sealed is None else sealed.version
         return self.held.get(name)
 
-    def is_new(self, name: str) -> bool:
-        """Tell whether the client has no version of a resource, or has one whose end is on its way."""
-        return self._expected(name) is None or name not in self.held
-
     def blocks(self, updates: Iterable[Sealed]) -> bool:
         """Tell whether later types wait for these resources.
 
         They do not wait for changed endpoints of a known cluster, lest a stream of endpoint changes hold back routes.
         """
         if self.type_url == ENDPOINTS:
-            return any(self.is_new(sealed.name) for sealed in updates)
+            return any(sealed.name not in self.held for sealed in updates)
         return any(True for _ in updates)
 
     def next_batch(self, pending: Pending) -> tuple[Sealed, ...]:

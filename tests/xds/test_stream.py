@@ -226,6 +226,42 @@ def test_a_refusal_is_narrowed_down_to_the_culprit() -> None:
     assert stream.settled
 
 
+def test_what_the_client_may_have_taken_of_a_refused_response_is_removed() -> None:
+    stream, client = published(CLUSTER, a="1", b="1")
+    client.says()
+    assert client.sees(stream.update(snapshot(CLUSTER, {"a": "2"}))) == []
+    # It took the first versions, or not.
+    assert client.refuses("b is bad") == [({"a": "2"}, ())]
+    assert client.refuses("a is bad") == [({}, ("b",))]
+    assert client.accepts() == []
+    assert client.sees(stream.update(snapshot(CLUSTER, {}))) == [({}, ("a",))]
+    assert client.accepts() == []
+    assert stream.settled
+
+
+def test_a_refused_route_keeps_the_clusters_of_the_old_one() -> None:
+    stream = Stream()
+    clusters, routes = Client(stream, CLUSTER), Client(stream, ROUTES)
+    stream.update(Snapshot.of([resource(CLUSTER, "a"), resource(ROUTES, "routes")]))
+    clusters.says()
+    clusters.accepts()
+    routes.says("routes")
+    routes.accepts()
+    clusters.sees(stream.update(Snapshot.of([resource(CLUSTER, "b"), resource(ROUTES, "routes", "2")])))
+    routes.sees(stream.receive(Request(CLUSTER, nonce=clusters.nonce)))
+    assert routes.refuses() == []
+    assert stream.settled
+    routes.sees(stream.update(Snapshot.of([resource(CLUSTER, "b"), resource(ROUTES, "routes", "3")])))
+    assert routes.accepts() == [({}, ("a",))]
+
+
+def test_a_cluster_changed_while_the_client_was_away_pulls_its_endpoints() -> None:
+    stream = Stream()
+    stream.update(Snapshot.of([resource(CLUSTER, "a", "2"), resource(ENDPOINTS, "a")]))
+    assert Client(stream, CLUSTER).says(held={"a": "1"}) == [({"a": "2"}, ())]
+    assert Client(stream, ENDPOINTS).says("a", held={"a": "1"}) == [({"a": "1"}, ())]
+
+
 def test_a_stale_refusal_means_nothing() -> None:
     stream, client = published(CLUSTER, a="1")
     client.says()
