@@ -13,11 +13,12 @@ from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc import v3 as ext_proc
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.envoy.type import v3 as envoy_type
+from envoy_data_plane.envoy.type.matcher import v3 as matcher
 from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import http_filter, milliseconds, pack
-from translators.headers import BODY_KEY, LOAD_BALANCING, POINTSMAN, POOL_KEY
+from translators.headers import BODY_KEY, LOAD_BALANCING, MODEL, POINTSMAN, POOL_KEY
 from translators.settings import PICKER_CLUSTER, Settings
 
 NAME = "envoy.filters.http.ext_proc"
@@ -41,6 +42,10 @@ def filters(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
         message_timeout=MESSAGE_TIMEOUT,
         metadata_options=ext_proc.MetadataOptions(
             receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=[LOAD_BALANCING, POINTSMAN])
+        ),
+        # Each header more is encoded, sent and decoded for nothing.
+        forward_rules=ext_proc.HeaderForwardingRules(
+            allowed_headers=matcher.ListStringMatcher(patterns=[matcher.StringMatcher(exact=MODEL)])
         ),
         status_on_error=envoy_type.HttpStatus(code=envoy_type.StatusCode.ServiceUnavailable),
         disable_clear_route_cache=True,
