@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from pointsman.placement import Clash, Host, Placement, Places, place
-from pointsman.world_view import clash_line, settings, told, wanted, with_slices
-from resources import World
+from pointsman.translation_settings import settings, told
+from pointsman.world_view import clash_line, wanted, with_slices
+from resources import Pod, World
 from sources import Reading
 from translators import Memo, ModelFinder, Resource, Translation, translate
 from xds import Nack, Sealed, Snapshot, seal
@@ -27,7 +28,7 @@ _log = structlog.get_logger("control-plane")
 class State:
     """What the control plane knows at one moment; `generation` grows with everything that a reader may have missed.
 
-    trouble: our own bug, while the last good translation serves on.
+    trouble: our own bug, while the last good translation serves on.  pods: how many Pods there are.
     """
 
     generation: int = 0
@@ -37,6 +38,7 @@ class State:
     file_notices: tuple[str, ...] = ()
     clashes: tuple[Clash, ...] = ()
     trouble: str | None = None
+    pods: int = 0
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -134,7 +136,14 @@ class ControlPlane:
         translation = translate(self._world, self._settings, self._memo)
         sealed = tuple(self._seal(_placed(translation, places)))
         self._publish(Snapshot.of(_union(each for _, each in sealed)))
-        self.state = replace(self.state, translation=translation, sealed=sealed, clashes=places.clashes, trouble=None)
+        self.state = replace(
+            self.state,
+            translation=translation,
+            sealed=sealed,
+            clashes=places.clashes,
+            trouble=None,
+            pods=len(self._world.all(Pod)),
+        )
 
     def _place(self, places: Places) -> None:
         """Tell the translation of the places; equal settings stay one object, by which listeners are remembered."""

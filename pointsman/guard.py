@@ -6,6 +6,7 @@ means that the parent is gone, however it ended.  Lines on it are `+PID` (a chil
 Linux's PR_SET_PDEATHSIG ends the children sooner; this one works everywhere, for programs that are not ours too.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -34,12 +35,10 @@ def children(lines: Iterable[str]) -> set[int]:
 
 
 def end(pids: Iterable[int]) -> None:
-    """Kill `pids`, and wait until they are gone."""
-    left = {pid for pid in pids if _kill(pid, signal.SIGKILL)}
-    deadline = time.monotonic() + _PATIENCE
-    while left and time.monotonic() < deadline:
-        time.sleep(_STEP)
-        left = {pid for pid in left if _kill(pid, 0)}
+    """Kill those of `pids` that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def remove(directory: Path) -> None:
@@ -50,14 +49,6 @@ def remove(directory: Path) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(_STEP)
-
-
-def _kill(pid: int, number: int) -> bool:
-    try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
-from picker import ENVIRONMENT
 from pointsman import bootstrap
 from pointsman.failure import Failure
 from pointsman.logs import Line, parse
@@ -110,14 +109,16 @@ class Installation:
                     report = await self.report()
                     missing = "the control plane does not answer" if report is None else _missing(report)
                     if report is not None and not missing:
-                        missing = await self._picker_missing(report)
+                        missing = await self._other_missing(report)
                     if report is not None and not missing:
                         return report
                     await asyncio.sleep(_STEP)
         raise Failure(f"not ready after {patience:g} s: {missing}")
 
-    async def _picker_missing(self, report: Report) -> str:
-        """Say that the picker does not take exchanges, if there is a pool to pick for; else ""."""
+    async def _other_missing(self, report: Report) -> str:
+        """Say that simulated pods are not known yet, or that the picker does not take exchanges; else ""."""
+        if self._options.simulate and not _all_known(self.pods, report["pods"]):
+            return "the simulated model servers are not ready"
         if not any(gateway["pools"] for gateway in report["gateways"]):
             return ""
         return "" if await self._get(f"http://{self.metrics}/readyz", {}) is not None else "the picker is not ready"
@@ -163,30 +164,22 @@ class Installation:
             self.pods.mkdir()
             await self._python("simulator", "simulate", *folders, "--pods", str(self.pods))
             folders.append(str(self.pods))
+        finder = () if self._options.model_finder is None else ("--model-finder", self._options.model_finder)
+        options = ("--xds", xds, "--admin", self.admin, "--bind", self._options.bind, *finder)
+        await self._python("control-plane", "control-plane", *folders, *options)
+        # Imported while the other children start: loading gRPC takes its time.
+        from picker import ENVIRONMENT  # noqa: PLC0415
+
         where = ("--xds", xds, "--listen", picker, "--metrics", self.metrics, "--group", bootstrap.GROUP)
         await self._python("picker", "picker", *where, environment=ENVIRONMENT)
         await self._supervisor.start(
             Program(name="envoy", argv=bootstrap.command(envoy, config, concurrency=self._options.concurrency))
         )
-        if self._options.simulate:
-            await self._pods_written()
-        finder = () if self._options.model_finder is None else ("--model-finder", self._options.model_finder)
-        options = ("--xds", xds, "--admin", self.admin, "--bind", self._options.bind, *finder)
-        await self._python("control-plane", "control-plane", *folders, *options)
 
     async def _python(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         # -P: a folder of the user's that is called like one of our packages must not hide it.
         argv = (sys.executable, "-P", "-m", "pointsman", *arguments)
         await self._supervisor.start(Program(name=name, argv=argv, environment=environment or {}))
-
-    async def _pods_written(self) -> None:
-        """Wait until the simulator has said which pods there are, so that the first configuration has them."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                while not _has_manifests(self.pods):  # noqa: ASYNC110 - another process writes them
-                    await asyncio.sleep(_STEP)
-                return
-        raise Failure(f"not ready after {_PATIENCE:g} s: the simulated model servers have not started")
 
     async def _stop(self) -> None:
         if self._session is not None:
@@ -200,8 +193,10 @@ class Installation:
             self._log(line)
 
 
-def _has_manifests(folder: Path) -> bool:
-    return any(folder.glob("*.json"))
+def _all_known(folder: Path, pods: int) -> bool:
+    """Tell whether the simulator has said which pods there are, and `pods` are as many at least."""
+    files = list(folder.glob("*.json"))
+    return bool(files) and pods >= sum(len(orjson.loads(file.read_bytes())["items"]) for file in files)
 
 
 def check_ports(options: Options) -> None:

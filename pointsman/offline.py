@@ -10,7 +10,8 @@ from pointsman.failure import Failure
 from pointsman.placement import Host, Places, place
 from pointsman.rendering import render_resource
 from pointsman.report import statuses
-from pointsman.world_view import clash_line, settings, wanted, with_slices
+from pointsman.translation_settings import settings
+from pointsman.world_view import clash_line, wanted, with_slices
 from resources import World
 from sources import FolderSource, Reading
 from translators import Memo, ModelFinder, Resource, Translation, translate

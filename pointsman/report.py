@@ -21,6 +21,7 @@ def status(state: State, clients: Iterable[ClientStatus]) -> dict[str, object]:
         "generation": state.generation,
         "trouble": state.trouble,
         "gateways": [gateway(each) for each in translation.summary] if translation else [],
+        "pods": state.pods,
         "problems": list(state.problems),
         "notices": list(state.notices),
         "nodes": [_node(each) for each in nodes],

@@ -1,12 +1,10 @@
-"""What `up`, `check` and the control plane read out of a World before it is translated."""
+"""What `up`, `check` and the control plane read out of a World before it is translated, if it ever is."""
 
 from collections.abc import Iterable
 
-from pointsman.placement import Clash, Host, Places, Wanted
+from pointsman.placement import Clash, Wanted
 from resources import Gateway, World
 from sources import endpoint_slices
-from translators import ModelFinder, Settings
-from translators.settings import Placement
 
 
 def with_slices(world: World) -> World:
@@ -22,17 +20,6 @@ def wanted(world: World) -> Iterable[Wanted]:
             created=gateway.metadata.creation_timestamp,
             ports=frozenset(listener.port for listener in gateway.spec.listeners),
         )
-
-
-def told(places: Places) -> dict[tuple[str, int], Placement]:
-    """Return `places` as the translation is told of them."""
-    return {key: Placement(place.address, place.port) for key, place in places.placements.items()}
-
-
-def settings(host: Host, places: Places, model_finder: ModelFinder | None) -> Settings:
-    """Return the translation's settings; without `model_finder` it has its default."""
-    chosen: dict[str, ModelFinder] = {} if model_finder is None else {"model_finder": model_finder}
-    return Settings(bind=host.bind, placements=told(places), **chosen)  # type: ignore[arg-type] # one known key
 
 
 def clash_line(clash: Clash) -> str:
