@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from running import EXAMPLE, FINDERS, Running, Start, free_port
 
 from pointsman.installation import Installation, Options
@@ -31,21 +32,31 @@ def model_routing(tmp_path: Path) -> Path:
 async def start() -> AsyncIterator[Start]:
     """Start gateways on folders; they end with the test. Every `port: 8080` of the manifests becomes a free port."""
     async with AsyncExitStack() as stack:
+        yield starter(stack)
 
-        async def run(folder: Path, *, simulate: bool = True, finder: str | None = None, **more: Any) -> Running:
-            port = free_port()
-            for file in folder.rglob("*.yaml"):
-                file.write_text(file.read_text().replace("port: 8080", f"port: {port}"))
-            lines: list[Line] = []
-            said: list[str] = []
-            options = Options(folder=folder, simulate=simulate, model_finder=finder, concurrency=1, **more)
-            installation = await stack.enter_async_context(
-                Installation(options, announce=said.append, log=lines.append)
-            )
-            await installation.ready()
-            session = await stack.enter_async_context(
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30))
-            )
-            return Running(folder, port, installation, session, lines, said)
 
-        yield run
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def start_shared() -> AsyncIterator[Start]:
+    """As `start`, for gateways that a module's tests share: those tests run in the module's event loop."""
+    async with AsyncExitStack() as stack:
+        yield starter(stack)
+
+
+def starter(stack: AsyncExitStack) -> Start:
+    """Return what starts gateways that end with `stack`."""
+
+    async def run(folder: Path, *, simulate: bool = True, finder: str | None = None, **more: Any) -> Running:
+        port = free_port()
+        for file in folder.rglob("*.yaml"):
+            file.write_text(file.read_text().replace("port: 8080", f"port: {port}"))
+        lines: list[Line] = []
+        said: list[str] = []
+        options = Options(folder=folder, simulate=simulate, model_finder=finder, concurrency=1, **more)
+        installation = await stack.enter_async_context(Installation(options, announce=said.append, log=lines.append))
+        await installation.ready()
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30))
+        )
+        return Running(folder, port, installation, session, lines, said)
+
+    return run
