@@ -1,7 +1,8 @@
 """What Envoy tells of finished requests: the count in flight, the line of the log, and suspicions.
 
-Envoy streams an entry for each request; the identity that the exchange left in its metadata finds the record of the pick.  An
-entry without one (the picker was away and the pool fails open) still gets its line, if its cluster belongs to a pool.
+Envoy streams an entry for each request; the identity that the exchange left in its metadata finds the record of the
+pick.  An entry without one (the picker was away and the pool fails open) still gets its line, if its cluster belongs
+to a pool.
 """
 
 from __future__ import annotations

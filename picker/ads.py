@@ -1,7 +1,7 @@
 """The picker's ADS client: keeps a delta stream to the control plane open and feeds it to the directory.
 
-While the control plane is away the directory stays as it is; connecting is tried again after a tenth of a second, and never
-less often than once a second.
+While the control plane is away the directory stays as it is; connecting is tried again after a tenth of a second, and
+never less often than once a second.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Which endpoint serves a request: a pure function over a plain table, apart from all I/O.
 
-A `Profile` is a row of filters, a row of weighted scorers and one pick.  A scorer gives every candidate a *cost*: lower is
-better, and 1.0 is what one request that has to wait weighs.  Costs are absolute, never normalised over the candidates,
-so that a queue of one against none does not count as much as a queue of a hundred against none.
+A `Profile` is a row of filters, a row of weighted scorers and one pick.  A scorer gives every candidate a *cost*:
+lower is better, and 1.0 is what one request that has to wait weighs.  Costs are absolute, never normalised over the
+candidates, so that a queue of one against none does not count as much as a queue of a hundred against none.
 
 The default profile adds up three:
 
-- `queue`: requests waiting, as reported, and of those sent since then as many as the pod cannot be expected to run at once;
+- `queue`: requests waiting, as reported, and of those sent since then as many as the pod cannot be expected to run at
+  once;
 - `kv_cache`: the share of the KV cache in use, as reported;
 - `occupancy`: requests running, reported or expected to run, as a share of the most that any pod of the pool runs.
 
@@ -14,8 +15,8 @@ So a pod with nobody waiting comes before one with somebody waiting; among those
 the choice leans on our own count: each request sent raises its pod's cost at once, which keeps a burst from landing on
 the pod that looked best at the last scrape.
 
-The second seat of the decision (inside Envoy) works from the same table; whatever is added here has to be a function of the
-request and the table alone.  The dice are an argument: a callable that returns a float in [0, 1).
+The second seat of the decision (inside Envoy) works from the same table; whatever is added here has to be a function
+of the request and the table alone.  The dice are an argument: a callable that returns a float in [0, 1).
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def kv_cache(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> 
 
 
 def occupancy(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
-    """Work out the requests running as a share of the pool's peak; for a pod that reports nothing, those that we sent it."""
+    """Work out the requests running (for a pod that reports nothing: sent there) as a share of the pool's peak."""
     peak = table.peak_running
     costs = []
     for endpoint in endpoints:

@@ -47,8 +47,9 @@ class Pool(Struct, eq=False):
 class Picked(Struct, eq=False):
     """What was decided for a request, kept until the access log tells how it ended.
 
-    `target` is the model's name as sent to the server.  `began` (seconds of the rim's clock), `decision_seconds` and `envoy`
-    are the rim's to fill in; `counted` says whether the request is in its endpoint's count of requests in flight.
+    `target` is the model's name as sent to the server.  `began` (seconds of the rim's clock), `decision_seconds` and
+    `envoy` are the rim's to fill in; `counted` says whether the request is in its endpoint's count of requests in
+    flight.
     """
 
     identity: str

@@ -1,11 +1,12 @@
 """A keep-alive HTTP/1.1 client for asking one pod one short question at a time.
 
-The picker asks every pod for its metrics ten times a second.  A library's client (sessions, pools, cookies, redirects, decoders)
-costs several times what the answer's few lines are worth; this one is a request line, a status, a length and a body.
-It reads bodies by content-length, in chunks, or to the end of the connection, and nothing else of HTTP.
+The picker asks every pod for its metrics ten times a second.  A library's client (sessions, pools, cookies,
+redirects, decoders) costs several times what the answer's few lines are worth; this one is a request line, a status,
+a length and a body. It reads bodies by content-length, in chunks, or to the end of the connection, and nothing else
+of HTTP.
 
-Callers bound the time (`asyncio.timeout`); a question given up closes the connection, so that no late answer is taken for
-the next question's.
+Callers bound the time (`asyncio.timeout`); a question given up closes the connection, so that no late answer is taken
+for the next question's.
 """
 
 from __future__ import annotations

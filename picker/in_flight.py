@@ -1,8 +1,8 @@
 """The requests that were picked for and have not been reported finished.
 
-A record lives from the pick until Envoy's access log names it.  Should that never happen (Envoy gone, or it gave up on our
-answer before it came) the *count* is healed by what the pods report, and the record is dropped after a day and an hour,
-beyond the longest request (`MAX_AGE`).  Nothing here awaits or reads a clock.
+A record lives from the pick until Envoy's access log names it.  Should that never happen (Envoy gone, or it gave up
+on our answer before it came) the *count* is healed by what the pods report, and the record is dropped after a day and
+an hour, beyond the longest request (`MAX_AGE`).  Nothing here awaits or reads a clock.
 """
 
 from __future__ import annotations

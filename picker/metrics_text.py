@@ -1,7 +1,7 @@
 """Reading a model server's /metrics page: only the few lines that a decision needs.
 
-The pages are long (vLLM's has tens of kilobytes, most of it histograms), and they are read ten times a second: so the page
-is searched for the few names and the rest is never looked at.
+The pages are long (vLLM's has tens of kilobytes, most of it histograms), and they are read ten times a second: so the
+page is searched for the few names and the rest is never looked at.
 
 A server may write a family several times, for each of its engines or models: counts add up, and of shares the highest
 counts, since the fullest engine is where a request would wait.
@@ -73,7 +73,8 @@ def _samples(page: bytes, name: bytes) -> Iterator[float]:
 
 
 def _value(rest: bytes) -> float | None:
-    # After the labels; these may hold any character in quotes, so their end is the last brace.  A time stamp may follow.
+    # After the labels; these may hold any character in quotes, so their end is the last brace.  A time stamp may
+    # follow.
     words = rest[rest.rfind(b"}") + 1 :].split()
     try:
         value = float(words[0])

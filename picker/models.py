@@ -1,9 +1,9 @@
 """The model that a request names, and the name under which the model server knows it.
 
-`find` locates the top-level `model` of a JSON body without building the document: msgspec reads that one key, and where
-the key's spelling occurs just once in the body, that is its place.  Else one regular expression walks over all strings and
-brackets.  `replace` then changes those bytes alone; everything else of the body, spacing and escapes included, reaches the
-server as the client wrote it.
+`find` locates the top-level `model` of a JSON body without building the document: msgspec reads that one key, and
+where the key's spelling occurs just once in the body, that is its place.  Else one regular expression walks over all
+strings and brackets.  `replace` then changes those bytes alone; everything else of the body, spacing and escapes
+included, reaches the server as the client wrote it.
 
 A body that is no JSON object, or whose `model` is missing or no string, is passed on untouched: the gateway has its own
 refusals, and a rule without a model match must not refuse.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -21,11 +21,12 @@ import orjson
 from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder
 
-# A string with what follows it when it is a key, or a bracket.  Possessive: an unclosed string costs one pass, not many.
+# A string with what follows it when it is a key, or a bracket.  Possessive: an unclosed string costs one pass, not
+# many.
 _TOKEN = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:\s*+)?|[\[\]{}]', re.DOTALL)
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_SPACE = b" \t\n\r"
 _KEY = b'"model"'
+_BACKSLASH = ord("\\")
 
 
 class _Document(Struct, gc=False):
@@ -36,7 +37,10 @@ _decode = Decoder(_Document).decode
 
 
 class Found(NamedTuple):
-    """The model a body names, and where: byte ranges of the values, quotes included.  A key that is repeated has several."""
+    """The model a body names, and where: byte ranges of the values, quotes included.
+
+    A key that is repeated has several.
+    """
 
     model: str
     spans: tuple[tuple[int, int], ...]
@@ -68,8 +72,8 @@ class Targets(Struct, frozen=True):
 def find(body: bytes) -> Found | None:
     """Locate the top-level `model`; None where there is no string to replace.
 
-    Of a repeated key the last value counts, as in Python's and most other readers; all its string values are located, so
-    that after a rewrite it does not matter which one a reader takes.
+    Of a repeated key the last value counts, as in Python's and most other readers; all its string values are located,
+    so that after a rewrite it does not matter which one a reader takes.
     """
     try:
         model = _decode(body).model
@@ -91,10 +95,10 @@ def find(body: bytes) -> Found | None:
 def _value_after(body: bytes, key: int) -> tuple[int, int] | None:
     """Return where the string stands that is the value of the key at this place, if both are what they seem.
 
-    In a valid document a quotation mark without a backslash before it opens or closes a string, and a string that a colon
-    follows is a key.
+    In a valid document a quotation mark without a backslash before it opens or closes a string, and a string that a
+    colon follows is a key.
     """
-    if body[key - 1] == 0x5C:
+    if body[key - 1] == _BACKSLASH:
         return None
     token = _TOKEN.match(body, key)
     if token is None or token.end(2) < 0:
@@ -104,43 +108,27 @@ def _value_after(body: bytes, key: int) -> tuple[int, int] | None:
 
 
 def _scan(body: bytes) -> Found | None:
-    if not body.lstrip(_SPACE).startswith(b"{"):
-        return None
-    spans = []
-    depth = 0
-    last_is_string = False
-    skip_until = 0
-    closed_at = 0
-    for token in _TOKEN.finditer(body):
-        start = token.start()
-        if start < skip_until:
-            continue
-        byte = body[start]
-        if byte == 0x22:  # a quotation mark
-            if depth != 1 or token.end(2) < 0 or not _is_model(token.group(1)):
-                continue
-            value = _STRING.match(body, token.end(2))
-            last_is_string = value is not None
-            if value is not None:
-                spans.append(value.span())
-                skip_until = value.end()
-        elif byte in b"{[":
-            if closed_at:
-                return None
-            depth += 1
-        else:
-            depth -= 1
-            if depth == 0:
-                closed_at = token.end()
-            elif depth < 0:
-                return None
-    if not last_is_string or not closed_at or body[closed_at:].strip(_SPACE):
-        return None
     try:
-        model = orjson.loads(body[slice(*spans[-1])])
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return Found(model, tuple(spans))
+    model = document.get("model") if isinstance(document, dict) else None
+    return Found(model, tuple(_spans(body))) if isinstance(model, str) else None
+
+
+def _spans(body: bytes) -> Iterator[tuple[int, int]]:
+    """Walk over a valid document's strings and brackets, to the string values of its top-level `model` keys."""
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        byte = body[token.start()]
+        if byte in b"{[":
+            depth += 1
+        elif byte in b"}]":
+            depth -= 1
+        elif depth == 1 and token.end(2) >= 0 and _is_model(token.group(1)):
+            value = _STRING.match(body, token.end(2))
+            if value is not None:
+                yield value.span()
 
 
 def _is_model(key: bytes) -> bool:

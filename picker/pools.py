@@ -1,7 +1,7 @@
 """The pools and endpoints that the control plane has told, as a delta ADS client's state without I/O.
 
-`Directory.receive` takes each response and returns the requests to send; what was told last stays in force whatever becomes
-of the stream.  A response that cannot be read is refused (NACK) as a whole and changes nothing.
+`Directory.receive` takes each response and returns the requests to send; what was told last stays in force whatever
+becomes of the stream.  A response that cannot be read is refused (NACK) as a whole and changes nothing.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
 """Finding out for ourselves whether a suspected pod works.
 
-A failed attempt makes a pod suspect, never avoided: the request's own content may have caused the failure (a prompt that makes
-the server reset the connection, a field it answers with 503), and then every pod would fail it in turn, and one client could
-put a whole pool on the avoided list.  So a suspicion only makes us ask the pod ourselves, at once, with content of our own:
+A failed attempt makes a pod suspect, never avoided: the request's own content may have caused the failure (a prompt
+that makes the server reset the connection, a field it answers with 503), and then every pod would fail it in turn,
+and one client could put a whole pool on the avoided list.  So a suspicion only makes us ask the pod ourselves, at
+once, with content of our own:
 
 1. ``GET /health`` and ``GET /metrics``: is anybody there, and does it call itself well?
 2. a completion of one token, for a model that the pod itself lists: does it really serve?
 
-A refused or reset connection, a 502, 503 or 504, or no answer in time makes the pod avoided; it is asked again twice a
-second until it answers.  Everything else (a 400, a 404, a 500 for our prompt) says that somebody is serving there.  A pod
-that has requests waiting or running may well let ours wait too: there a completion that takes long says nothing.
+A refused or reset connection, a 502, 503 or 504, or no answer in time makes the pod avoided; it is asked again twice
+a second until it answers.  Everything else (a 400, a 404, a 500 for our prompt) says that somebody is serving there.
+A pod that has requests waiting or running may well let ours wait too: there a completion that takes long says
+nothing.
 
 At most one probe runs for each pod, and after a good one the next waits a second however many suspicions there are: the
 probes of a pod cost it about a token a second at worst.

@@ -26,8 +26,9 @@ from picker.server import SERVER_OPTIONS, Picker, Services
 from picker.table import Endpoint
 from picker.telemetry import Telemetry, metrics_app
 
-# To be in the environment before the process starts: gRPC's older listener polls on one thread instead of handing each
-# event from thread to thread, which takes a quarter off the cost of an exchange (gRPC 1.85, measured by benchmarks/picker_exchange.py).
+# To be in the environment before the process starts: gRPC's older listener polls on one thread instead of handing
+# each event from thread to thread, which takes a quarter off the cost of an exchange (gRPC 1.85, measured by
+# benchmarks/picker_exchange.py).
 ENVIRONMENT = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 
 # The port opens when the pods were asked once, and does not wait longer than this for one that hangs (seconds).

@@ -1,7 +1,7 @@
 """Asking the pods for their load, about ten times a second where a pool is in use and twice where it is not.
 
-A pod that refuses, resets, answers 5xx or does not answer within `timeout` is avoided at once, until it answers again.  A
-pod without a readable page (404, or none of the families) is not avoided: it only stays unknown.
+A pod that refuses, resets, answers 5xx or does not answer within `timeout` is avoided at once, until it answers
+again.  A pod without a readable page (404, or none of the families) is not avoided: it only stays unknown.
 
 Scraping also heals our own count.  A pod that says for a while that it runs nothing and has nothing waiting cannot hold
 the requests that we count there from before: either they are lost to us, and are no longer counted; or the pod takes
@@ -28,8 +28,9 @@ _SERVER_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class ScrapeTimes:
-    """Seconds: intervals in use, in use for each endpoint of the pool, and idle; how long a use counts; the bound of an answer;
-    how long an idle pod may hold requests of ours before it is suspected, and before they are no longer counted.
+    """Seconds: intervals in use, in use for each endpoint of the pool, and idle; how long a use counts; the bound of
+    an answer; how long an idle pod may hold requests of ours before it is suspected, and before they are no longer
+    counted.
 
     `each` keeps the rate of scrapes bounded: 100 pods are asked 5 times a second each.
     """  # noqa: D205  (one list)
@@ -46,7 +47,8 @@ class ScrapeTimes:
 class Scraper:
     """Watches every endpoint of every pool, each in a task of its own.
 
-    `changed(endpoint, reason)` is called when a scrape makes or ends an endpoint's being avoided, `failed()` on each failure.
+    `changed(endpoint, reason)` is called when a scrape makes or ends an endpoint's being avoided, `failed()` on each
+    failure.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What the picker knows of the endpoints of a pool: a plain table, one row for each endpoint.
 
-Rows are written by the scraper, by the count of requests in flight and by the probes; `picker.decision` only reads them.
-Nothing here awaits, reads a clock or draws a die.
+Rows are written by the scraper, by the count of requests in flight and by the probes; `picker.decision` only reads
+them. Nothing here awaits, reads a clock or draws a die.
 """
 
 from __future__ import annotations

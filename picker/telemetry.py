@@ -1,7 +1,7 @@
 """The picker's Prometheus metrics, under ``pointsman_picker_``, and the HTTP port that serves them.
 
-The hot path pays for a few counters only: children are resolved once for each set of labels, and everything that can be read
-from the tables is read when somebody asks.
+The hot path pays for a few counters only: children are resolved once for each set of labels, and everything that can
+be read from the tables is read when somebody asks.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ class Telemetry:
         self, pool: str, model: str, status: int, decision: float | None, duration: float, first_byte: float | None
     ) -> None:
         """Count a finished request; times in seconds."""
-        children = self._children.get((pool, model, status)) or self._resolve(pool, model, status)
+        known = self._directory.pools.get(pool)
+        # Clients choose models' names: only declared ones become labels.
+        label = model if known is not None and model in known.models else ("other" if model else "none")
+        children = self._children.get((pool, label, status)) or self._resolve(pool, label, status)
         children.requests.inc()
         if decision is not None:
             children.decision.observe(decision)
@@ -68,18 +71,14 @@ class Telemetry:
         if first_byte is not None:
             children.first_byte.observe(first_byte)
 
-    def _resolve(self, pool: str, model: str, status: int) -> _Children:
-        known = self._directory.pools.get(pool)
-        # Clients choose models' names: only declared ones become labels.
-        label = model if known is not None and model in known.models else ("other" if model else "none")
+    def _resolve(self, pool: str, label: str, status: int) -> _Children:
         children = _Children(
             self._requests.labels(pool, label, status),
             self._decision.labels(pool),
             self._duration.labels(pool),
             self._first_byte.labels(pool),
         )
-        if label == model and len(self._children) < 4096:  # noqa: PLR2004  (more than there are pools, models and codes)
-            self._children[pool, model, status] = children
+        self._children[pool, label, status] = children
         return children
 
     def refuse(self, pool: str, reason: str) -> None:

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picker.decision import DEFAULT_PROFILE, Decision, Request
+from picker.table import Endpoint, Table
+
+ANY = Request("m")
+
+
+def endpoint(name: str, **figures: float) -> Endpoint:
+    made = Endpoint(name, f"pod-{name}", reported=True)
+    for figure, value in figures.items():
+        setattr(made, figure, value)
+    return made
+
+
+def table(*endpoints: Endpoint) -> Table:
+    made = Table()
+    made.replace(endpoints)
+    return made
+
+
+def decide(made: Table, request: Request = ANY, throw: float = 0.0) -> Decision:
+    decision = DEFAULT_PROFILE.decide(request, made, lambda: throw)
+    assert decision is not None
+    return decision
+
+
+def order(made: Table, request: Request = ANY) -> list[str]:
+    return [endpoint.address for endpoint in decide(made, request).endpoints]
+
+
+def spread(made: Table, requests: int) -> Counter[str]:
+    dice = random.Random(7).random
+    drawn: Counter[str] = Counter()
+    for _ in range(requests):
+        decision = DEFAULT_PROFILE.decide(ANY, made, dice)
+        assert decision is not None
+        decision.picked.begin()
+        drawn[decision.picked.address] += 1
+    return drawn
+
+
+def test_the_shortest_queue_comes_first() -> None:
+    made = table(endpoint("a", waiting=4), endpoint("b", waiting=1), endpoint("c", waiting=9), endpoint("d", waiting=2))
+    assert order(made) == ["b", "d", "a"]
+
+
+def test_of_equal_queues_the_emptier_cache_comes_first() -> None:
+    assert order(table(endpoint("a", kv_usage=0.6), endpoint("b", kv_usage=0.2))) == ["b", "a"]
+
+
+def test_nobody_waiting_beats_an_empty_cache() -> None:
+    assert order(table(endpoint("a", waiting=1), endpoint("b", kv_usage=0.9))) == ["b", "a"]
+
+
+def test_of_equal_caches_the_pod_that_runs_less_comes_first() -> None:
+    assert order(table(endpoint("a", running=8), endpoint("b", running=2))) == ["b", "a"]
+
+
+def test_a_burst_between_two_reports_fills_the_pods_up_to_what_they_can_run() -> None:
+    made = table(endpoint("full", running=8, kv_usage=0.1), endpoint("idle"))
+    assert spread(made, 8) == {"idle": 8}
+    assert spread(made, 8) == {"idle": 4, "full": 4}
+
+
+def test_requests_to_a_pod_with_a_queue_join_the_queue() -> None:
+    made = table(endpoint("a", waiting=3, running=8), endpoint("b", waiting=5, running=8))
+    assert spread(made, 12) == {"a": 7, "b": 5}
+
+
+def test_a_report_replaces_our_own_count() -> None:
+    made = endpoint("a")
+    for _ in range(5):
+        made.begin()
+    assert made.unreported == 5
+    made.report(waiting=0, running=5, kv_usage=0.1, in_flight=5, now=1.0)
+    assert made.unreported == 0
+    made.begin()
+    assert made.unreported == 1
+    for _ in range(4):
+        made.end()
+    assert made.unreported == 0
+
+
+def test_equals_are_drawn_at_random() -> None:
+    made = table(*(endpoint(name) for name in "abcd"))
+    dice = random.Random(3).random
+    drawn = Counter(
+        decision.picked.address
+        for _ in range(4000)
+        if (decision := DEFAULT_PROFILE.decide(ANY, made, dice)) is not None
+    )
+    assert all(850 < drawn[name] < 1150 for name in "abcd")
+
+
+def test_equals_that_are_not_neighbours_are_drawn_evenly() -> None:
+    made = table(endpoint("a"), endpoint("b"), *(endpoint(str(number), waiting=1) for number in range(8)))
+    dice = random.Random(3).random
+    drawn = Counter(
+        decision.picked.address
+        for _ in range(2000)
+        if (decision := DEFAULT_PROFILE.decide(ANY, made, dice)) is not None
+    )
+    assert 900 < drawn["a"] < 1100
+
+
+def test_an_avoided_pod_is_neither_picked_nor_an_alternative() -> None:
+    down = endpoint("a")
+    down.mark_reachable(reachable=False)
+    assert order(table(down, endpoint("b", waiting=50), endpoint("c", waiting=60))) == ["b", "c"]
+
+
+def test_when_all_are_avoided_all_are_offered() -> None:
+    pods = [endpoint("a", waiting=2), endpoint("b")]
+    for pod in pods:
+        pod.mark_failing(failing=True)
+    decision = decide(table(*pods))
+    assert [pod.address for pod in decision.endpoints] == ["b", "a"]
+    assert decision.basis.endswith("all avoided")
+
+
+def test_a_pod_is_avoided_until_every_reason_is_gone() -> None:
+    pod = endpoint("a")
+    assert pod.mark_reachable(reachable=False)
+    assert not pod.mark_failing(failing=True)
+    assert not pod.mark_reachable(reachable=True)
+    assert pod.avoided
+    assert pod.mark_failing(failing=False)
+    assert not pod.avoided
+
+
+def test_a_pod_without_metrics_counts_as_average() -> None:
+    unknown = Endpoint("u", "pod-u")
+    assert order(table(endpoint("a", waiting=4), unknown, endpoint("b"))) == ["b", "u", "a"]
+
+
+def test_pods_without_metrics_share_by_our_own_count() -> None:
+    assert spread(table(*(Endpoint(name, name) for name in "abc")), 30) == {"a": 10, "b": 10, "c": 10}
+
+
+def test_the_gateway_may_confine_the_choice() -> None:
+    made = table(endpoint("a"), endpoint("b", waiting=9))
+    assert order(made, Request("m", frozenset({"b"}))) == ["b"]
+    assert DEFAULT_PROFILE.decide(Request("m", frozenset({"z"})), made, random.random) is None
+
+
+def test_an_empty_pool_has_no_choice() -> None:
+    assert DEFAULT_PROFILE.decide(ANY, table(), random.random) is None
+
+
+def test_the_basis_says_what_the_choice_rested_on() -> None:
+    made = endpoint("a", waiting=3, kv_usage=0.41, running=8)
+    made.begin()
+    assert decide(table(made, endpoint("b", waiting=9))).basis == "waiting=3 kv=0.41 running=8 in_flight=1 of=2"
+
+
+ROWS = st.builds(
+    lambda number, waiting, running, kv, in_flight, at_scrape, reported, avoided: _row(
+        Endpoint(str(number), "p", waiting, running, kv, reported, in_flight, at_scrape), avoided=avoided
+    ),
+    st.integers(0, 10**6),
+    st.integers(0, 1000),
+    st.integers(0, 300),
+    st.floats(0, 1),
+    st.integers(0, 500),
+    st.integers(0, 500),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+def _row(row: Endpoint, *, avoided: bool) -> Endpoint:
+    row.mark_failing(failing=avoided)
+    return row
+
+
+@given(st.lists(ROWS, min_size=1, max_size=12, unique_by=lambda row: row.address), st.floats(0, 1, exclude_max=True))
+def test_any_table_gives_distinct_endpoints_and_avoids_whom_it_can(rows: list[Endpoint], throw: float) -> None:
+    made = table(*rows)
+    decision = decide(made, throw=throw)
+    usable = [row for row in rows if not row.avoided] or rows
+    assert len({id(row) for row in decision.endpoints}) == len(decision.endpoints) == min(3, len(usable))
+    assert all(row in usable for row in decision.endpoints)
+
+
+@given(st.lists(ROWS, min_size=2, max_size=8, unique_by=lambda row: row.address))
+def test_a_pod_that_is_better_in_everything_is_never_passed_over(rows: list[Endpoint]) -> None:
+    for row in rows:
+        row.reported = True
+        row.in_flight_at_scrape = row.in_flight
+    picked = decide(table(*rows)).picked
+    for row in rows:
+        better = row.waiting < picked.waiting and row.running < picked.running and row.kv_usage < picked.kv_usage
+        assert row.avoided or not better
