@@ -44,6 +44,11 @@ class ListenerState:
     problems: tuple[ir.Problem, ...]
     attached: int = 0
 
+    @property
+    def served(self) -> bool:
+        """Whether requests can reach the listener."""
+        return not _unserved(self.problems)
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
@@ -103,8 +108,11 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class _Attachment:
+    """own: the hostname of the route, of which `hostname` is what the listener serves."""
+
     listener: Listener
     hostname: str
+    own: str
     route: HTTPRoute
 
 
@@ -214,8 +222,8 @@ def _attach(
             continue
         gateway = ours[name]
         found, problem = _listeners_for(index, gateway, listeners[name], route, ref, f"spec.parentRefs[{number}]")
-        known = {(each.listener.name, each.hostname) for each in attachments[name] if each.route is route}
-        attachments[name].extend(each for each in found if (each.listener.name, each.hostname) not in known)
+        known = {(each.listener.name, each.own) for each in attachments[name] if each.route is route}
+        attachments[name].extend(each for each in found if (each.listener.name, each.own) not in known)
         result.append(ParentState(ref, (*((problem,) if problem else ()), *own)))
     return tuple(result)
 
@@ -243,7 +251,7 @@ def _listeners_for(
     found: list[_Attachment] = []
     for listener in allowed:
         found += [
-            _Attachment(listener, both, route)
+            _Attachment(listener, both, hostname, route)
             for hostname in route.spec.hostnames or (hostnames.ANY,)
             if (both := hostnames.meet(listener.hostname or hostnames.ANY, hostname))
         ]
@@ -331,12 +339,16 @@ def _hosts(
     """Return what a port serves for each hostname.
 
     A request belongs to the listener with the most specific hostname, whether or not that listener has a route for it
-    (Gateway API, listener isolation). Within it the routes with the most specific hostname come first, then all others
-    that cover the hostname.
+    (Gateway API, listener isolation). Within it the routes that name the host most specifically come first, whatever
+    their paths are (HTTPRouteSpec.hostnames), then all others that cover the hostname.
     """
     refusals = {listener.name: client.refusal for listener, client in zip(listeners, clients, strict=True)}
     own = {listener.name: listener.hostname or hostnames.ANY for listener in listeners}
-    names = sorted({*own.values(), *(each.hostname for each in attachments)}, key=hostnames.specificity, reverse=True)
+    names = sorted(
+        {*own.values(), *(each.hostname for each in attachments)},
+        key=lambda name: (hostnames.specificity(name), name),
+        reverse=True,
+    )
     result = []
     for hostname in names:
         owners = [each for each in listeners if hostnames.covers(own[each.name], hostname)]
@@ -348,7 +360,7 @@ def _hosts(
             policies = [
                 backend_settings(index, gateway, owner, each.route, rule.name) for rule in rules[each.route.key]
             ]
-            rank = hostnames.specificity(each.hostname)
+            rank = hostnames.specificity(each.own)
             refusal = refusals[owner.name]
             routes += [
                 (rank, _refuse(route, refusal)) for route in routes_of(each.route, rules[each.route.key], policies)
