@@ -155,6 +155,11 @@ class Route:
         return tuple(share.backend for share in self.backends if isinstance(share.backend, Pool))
 
     @property
+    def served(self) -> bool:
+        """Whether a request can reach a backend at all; otherwise the rule answers 500."""
+        return not self.refusal and any(share.backend is not None and share.weight > 0 for share in self.backends)
+
+    @property
     def inference(self) -> bool:
         """Whether the rule is an inference route: it chooses by model, or leads to a pool."""
         return self.model is not None or bool(self.pools)

@@ -168,7 +168,7 @@ def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
     ports = {port.number: port for port in gateway.ports}
     listeners = []
     for each in state.listeners:
-        if port := ports.get(each.listener.port):
+        if each.served and (port := ports.get(each.listener.port)):
             moved = each.listener.port if port.placement.port != each.listener.port else None
             hostnames = (each.listener.hostname,) if each.listener.hostname else ()
             place = port.placement

@@ -20,6 +20,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import milliseconds
+from translators.expressions import matches
 from translators.features import body_limit, local_replies, model_finder, models_list, picker
 from translators.headers import EXAMINED, MODEL
 from translators.settings import ModelFinder
@@ -63,7 +64,7 @@ def _routes(host: ir.VirtualHost, finder: ModelFinder, limit: int) -> Iterator[r
             if rule.match not in examined:
                 examined.add(rule.match)
                 yield from _examine(rule, finder, limit)
-        elif rule.pools and models and not listed and _takes_models_list(rule.match):
+        elif rule.pools and rule.served and models and not listed and _takes_models_list(rule.match):
             yield _list_models(rule.name + "/models", rule.match, models)
             listed = rule.match == ir.Match(rule.match.path)
         yield _route(rule, limit)
@@ -74,7 +75,11 @@ def _routes(host: ir.VirtualHost, finder: ModelFinder, limit: int) -> Iterator[r
 
 
 def _takes_models_list(match: ir.Match) -> bool:
-    return match.method in {None, "GET"} and match.path.covers(models_list.PATH)
+    path = match.path
+    covered = (
+        matches(path.value, models_list.PATH) if path.kind == "RegularExpression" else path.covers(models_list.PATH)
+    )
+    return covered and match.method in {None, "GET"}
 
 
 def _refusals(finder: ModelFinder) -> Iterator[route.Route]:
@@ -141,7 +146,7 @@ def _route(rule: ir.Route, limit: int) -> route.Route:
     metadata = local_replies.INFERENCE if rule.inference else None
     match = _match(rule.match, conditions)
     shares = [share for share in rule.backends if share.weight > 0]
-    if rule.refusal or not any(share.backend for share in shares):
+    if not rule.served:
         refusal = rule.refusal or "No backend of this rule can be reached."
         return route.Route(
             name=rule.name, match=match, metadata=metadata, direct_response=local_replies.answer(500, refusal)

@@ -25,6 +25,8 @@ def routable(host: ir.VirtualHost) -> dict[str, int]:
     """
     models: dict[str, int] = {}
     for rule in host.routes:
+        if not rule.served:
+            continue
         declared = {model.name: model.created for pool in rule.pools for model in pool.models}
         if rule.model is None:
             models |= {name: created for name, created in declared.items() if name not in models}
