@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from envoy_check import Batch
 from golden_files import FULL, Case, abandoned, cases
 

@@ -9,22 +9,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
-
 from manifests import translation_of, world_of
+
 from pointsman.rendering import render
 from translators import Memo, Placement, Resource, Settings, Translation, translate
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsItems
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-FOLDER = Path(__file__).parent / "goldens"
+FOLDER = Path(__file__).parent.parent / "translators" / "goldens"
 FULL = "model-routing"
 
 # Shorter things are easier to read twice than to look up.
 _WORTH_AN_ANCHOR = 150
-_PLAIN = "Gateway default/plain"
+_WIDTH = 150
 _PLAIN_GATEWAY = """
 {apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: plain}, spec: {gatewayClassName: any,
   listeners: [{name: http, port: 80, protocol: HTTP}]}}
@@ -133,6 +136,25 @@ def _plain(value: object) -> Json:
 class _Dumper(yaml.SafeDumper):
     """Anchors are named after what they stand for where that is known."""
 
+    def represent_sequence(
+        self,
+        tag: str,
+        sequence: Iterable[object],
+        flow_style: bool | None = None,  # noqa: FBT001 - PyYAML's
+    ) -> yaml.SequenceNode:
+        # Sentences stand on lines of their own.
+        sentences = any(isinstance(each, str) and " " in each for each in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=False if sentences else flow_style)
+
+    def represent_mapping(
+        self,
+        tag: str,
+        mapping: "SupportsItems[Any, Any] | Iterable[tuple[Any, Any]]",
+        flow_style: bool | None = None,  # noqa: FBT001 - PyYAML's
+    ) -> yaml.MappingNode:
+        long = len(str(mapping)) > _WIDTH
+        return super().represent_mapping(tag, mapping, flow_style=False if long else flow_style)
+
     def generate_anchor(self, node: yaml.Node) -> str:
         count = self.last_anchor_id = self.last_anchor_id + 1
         return f"{_title(node)}{count}"
@@ -147,7 +169,7 @@ def _title(node: yaml.Node) -> str:
 def _dump(value: Json) -> str:
     shared = _share(value, {})
     return yaml.dump(
-        shared, Dumper=_Dumper, sort_keys=False, width=150, default_flow_style=None, allow_unicode=True, indent=2
+        shared, Dumper=_Dumper, sort_keys=False, width=10_000, default_flow_style=None, allow_unicode=True, indent=2
     )
 
 

@@ -38,7 +38,8 @@ class Batch:
 
     def bootstrap(self) -> bootstrap.Bootstrap:
         """Return a bootstrap with everything in it."""
-        listeners, clusters = [], [_picker()]
+        listeners: list[listener.Listener] = []
+        clusters = [_picker()]
         for name, resources in self.translations:
             static = _Static(name, resources)
             listeners += list(static.listeners(_FIRST_PORT + len(listeners)))
