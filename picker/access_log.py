@@ -79,7 +79,6 @@ class AccessLog:
         duration = common.duration
         seconds = duration.seconds + duration.nanos * 1e-9
         first = _first_byte(entry)
-        served = self._directory.members.get(outcome.served)
         if picked is not None:
             decision = picked.decision
             pod_picked, reason, decision_ms = (
@@ -100,7 +99,7 @@ class AccessLog:
             model=model,
             target_model=target,
             pod_picked=pod_picked,
-            pod_served=served.endpoint.pod if served is not None else "",
+            pod_served=self._pod_at(outcome.served, picked),
             address=outcome.served,
             reason=reason,
             decision_ms=decision_ms,
@@ -120,6 +119,14 @@ class AccessLog:
         if NAMESPACE not in metadata:
             return None
         return self._in_flight.finish(metadata[NAMESPACE].fields["id"].string_value)
+
+    def _pod_at(self, address: str, picked: Picked | None) -> str:
+        """Name the pod that served: as it was known at the pick, since it may be gone by the time its answer ends."""
+        for endpoint in () if picked is None else picked.decision.endpoints:
+            if endpoint.address == address:
+                return endpoint.pod
+        member = self._directory.members.get(address)
+        return "" if member is None else member.endpoint.pod
 
     def _suspect(self, outcome: Outcome, picked: Picked | None, path: str) -> None:
         offered = [] if picked is None else [endpoint.address for endpoint in picked.decision.endpoints]
