@@ -86,8 +86,6 @@ async def measure(arguments: argparse.Namespace) -> None:
             limit=1 << 20,
         )
         drain = asyncio.create_task(_drain(process))
-        while not Path(listen.removeprefix("unix:")).exists():
-            await asyncio.sleep(0.05)
         try:
             await _load(listen, process.pid, arguments)
         finally:
@@ -130,8 +128,9 @@ async def _load(listen: str, pid: int, arguments: argparse.Namespace) -> None:
         await asyncio.gather(*(stream(began + arguments.seconds) for _ in range(arguments.streams)))
         seconds, used = time.perf_counter() - began, _cpu(pid) - cpu
         print(
-            f"{done / seconds:.0f} exchanges/s; picker's CPU {used / seconds:.2f} cores, {used / done * 1e6:.0f} us
-            each, " f"so {done / used:.0f}/s on one core ({arguments.pods} pods, body {arguments.body} bytes)"
+            f"{done / seconds:.0f} exchanges/s with {arguments.pods} pods and bodies of {arguments.body} bytes;"
+            f" picker's CPU {used / seconds:.2f} cores, {used / done * 1e6:.0f} us each,"
+            f" so {done / used:.0f}/s on one core"
         )
         log.cancel()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,6 +138,7 @@ class Pod:
     bodies: list[bytes] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _tasks: set[asyncio.Task[Any] | None] = field(default_factory=set)
 
     async def start(self) -> Pod:
         host, _, port = (self.address or "127.0.0.1:0").rpartition(":")
@@ -152,10 +153,12 @@ class Pod:
             for writer in list(self._open):
                 writer.transport.abort()
             await self._server.wait_closed()
+            await asyncio.gather(*(task for task in self._tasks if task is not None))
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
+        self._tasks.add(asyncio.current_task())
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -175,6 +178,9 @@ class Pod:
         finally:
             self._open.discard(writer)
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            self._tasks.discard(asyncio.current_task())
 
     def _page(self, path: str) -> bytes:
         if path == "/metrics":

@@ -36,7 +36,7 @@ def order(made: Table, request: Request = ANY) -> list[str]:
 
 
 def spread(made: Table, requests: int) -> Counter[str]:
-    dice = random.Random(7).random
+    dice = random.Random(7).random  # noqa: S311  (dice)
     drawn: Counter[str] = Counter()
     for _ in range(requests):
         decision = DEFAULT_PROFILE.decide(ANY, made, dice)
@@ -90,7 +90,7 @@ def test_a_report_replaces_our_own_count() -> None:
 
 def test_equals_are_drawn_at_random() -> None:
     made = table(*(endpoint(name) for name in "abcd"))
-    dice = random.Random(3).random
+    dice = random.Random(3).random  # noqa: S311  (dice)
     drawn = Counter(
         decision.picked.address
         for _ in range(4000)
@@ -101,7 +101,7 @@ def test_equals_are_drawn_at_random() -> None:
 
 def test_equals_that_are_not_neighbours_are_drawn_evenly() -> None:
     made = table(endpoint("a"), endpoint("b"), *(endpoint(str(number), waiting=1) for number in range(8)))
-    dice = random.Random(3).random
+    dice = random.Random(3).random  # noqa: S311  (dice)
     drawn = Counter(
         decision.picked.address
         for _ in range(2000)

@@ -101,7 +101,7 @@ def test_all_of_a_repeated_key_is_replaced() -> None:
 
 def test_targets_are_drawn_by_weight() -> None:
     targets = Targets.of([("a", 9), ("b", 1)])
-    dice = random.Random(1).random
+    dice = random.Random(1).random  # noqa: S311  (dice)
     drawn = Counter(targets.draw(dice) for _ in range(2000))
     assert set(drawn) == {"a", "b"}
     assert 130 < drawn["b"] < 270

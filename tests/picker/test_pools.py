@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from picker_worlds import assignment, pool, response
+
+from picker.pools import ENDPOINTS_TYPE, POOL_TYPE, Directory
+
+QWEN, CLUSTER = "default/qwen", "pool/default/qwen"
+
+
+def told(*rows: tuple[str, str]) -> Directory:
+    directory = Directory("up")
+    directory.connect()
+    directory.receive(response(POOL_TYPE, {QWEN: ("1", pool(QWEN, models={"m": {"t": 2}}))}))
+    directory.receive(response(ENDPOINTS_TYPE, {CLUSTER: ("1", assignment(CLUSTER, rows))}))
+    return directory
+
+
+def addresses(directory: Directory, name: str = QWEN) -> list[str]:
+    table = directory.pools[name].table
+    assert table is not None
+    return [endpoint.address for endpoint in table.endpoints]
+
+
+def test_the_first_request_names_the_node_and_asks_for_all_pools() -> None:
+    [request] = Directory("up").connect()
+    assert request.type_url == POOL_TYPE
+    assert list(request.resource_names_subscribe) == []
+    assert (request.node.id, request.node.cluster) == ("picker", "up")
+    assert request.node.metadata.fields["role"].string_value == "picker"
+
+
+def test_a_pool_is_acknowledged_and_its_endpoints_asked_for() -> None:
+    directory = Directory("up")
+    directory.connect()
+    acknowledgement, subscription = directory.receive(response(POOL_TYPE, {QWEN: ("1", pool(QWEN))}, nonce="n7"))
+    assert (acknowledgement.response_nonce, acknowledgement.type_url) == ("n7", POOL_TYPE)
+    assert not acknowledgement.HasField("error_detail")
+    assert subscription.type_url == ENDPOINTS_TYPE
+    assert list(subscription.resource_names_subscribe) == [CLUSTER]
+    assert not directory.complete
+    assert directory.pools[QWEN].table is None
+
+
+def test_it_is_complete_with_the_endpoints_of_every_pool() -> None:
+    directory = told(("127.0.0.1:80", "default/a"), ("[::1]:80", "default/b"))
+    assert directory.complete
+    assert addresses(directory) == ["127.0.0.1:80", "[::1]:80"]
+    assert directory.members["127.0.0.1:80"].endpoint.pod == "default/a"
+    assert directory.pools[QWEN].models["m"].draw(lambda: 0.5) == "t"
+    assert directory.pool_of_cluster[CLUSTER].name == QWEN
+
+
+def test_no_pools_at_all_is_complete_too() -> None:
+    directory = Directory("up")
+    directory.connect()
+    assert not directory.complete
+    directory.receive(response(POOL_TYPE, {}))
+    assert directory.complete
+
+
+def test_endpoints_that_stay_keep_what_is_known_of_them() -> None:
+    directory = told(("127.0.0.1:80", "a"))
+    kept = directory.members["127.0.0.1:80"].endpoint
+    kept.begin()
+    rows = [("127.0.0.1:80", "a"), ("127.0.0.2:80", "b")]
+    directory.receive(response(ENDPOINTS_TYPE, {CLUSTER: ("2", assignment(CLUSTER, rows))}))
+    assert directory.members["127.0.0.1:80"].endpoint is kept
+    assert addresses(directory) == ["127.0.0.1:80", "127.0.0.2:80"]
+
+
+def test_another_pod_at_the_same_address_starts_from_nothing() -> None:
+    directory = told(("127.0.0.1:80", "a"))
+    before = directory.members["127.0.0.1:80"].endpoint
+    directory.receive(response(ENDPOINTS_TYPE, {CLUSTER: ("2", assignment(CLUSTER, [("127.0.0.1:80", "b")]))}))
+    assert directory.members["127.0.0.1:80"].endpoint is not before
+
+
+def test_a_pod_in_two_pools_is_one_endpoint() -> None:
+    directory = told(("127.0.0.1:80", "a"))
+    directory.receive(response(POOL_TYPE, {"default/two": ("1", pool("default/two"))}))
+    cluster = "pool/default/two"
+    directory.receive(response(ENDPOINTS_TYPE, {cluster: ("1", assignment(cluster, [("127.0.0.1:80", "a")]))}))
+    member = directory.members["127.0.0.1:80"]
+    assert member.tables == (directory.pools[QWEN].table, directory.pools["default/two"].table)
+    assert all(table.endpoints == (member.endpoint,) for table in member.tables)
+
+
+def test_endpoints_that_take_no_traffic_are_left_out() -> None:
+    directory = told()
+    unhealthy = assignment(CLUSTER, [("127.0.0.1:80", "a")], health=2)
+    directory.receive(response(ENDPOINTS_TYPE, {CLUSTER: ("2", unhealthy)}))
+    assert addresses(directory) == []
+    assert directory.complete
+
+
+def test_a_removed_assignment_leaves_the_pool_without_endpoints() -> None:
+    directory = told(("127.0.0.1:80", "a"))
+    directory.receive(response(ENDPOINTS_TYPE, {}, removed=[CLUSTER]))
+    assert addresses(directory) == []
+    assert directory.members == {}
+
+
+def test_a_removed_pool_ends_its_subscription() -> None:
+    directory = told(("127.0.0.1:80", "a"))
+    _, subscription = directory.receive(response(POOL_TYPE, {}, removed=[QWEN]))
+    assert list(subscription.resource_names_unsubscribe) == [CLUSTER]
+    assert (directory.pools, directory.members) == ({}, {})
+
+
+def test_a_response_that_cannot_be_read_is_refused_and_changes_nothing() -> None:
+    directory = told(("127.0.0.1:80", "a"))
+    broken = response(ENDPOINTS_TYPE, {CLUSTER: ("2", assignment(CLUSTER, []))}, nonce="n9")
+    broken.resources[0].resource.value = b"\xff\xff\xff"
+    [answer] = directory.receive(broken)
+    assert answer.response_nonce == "n9"
+    assert answer.error_detail.code == 3
+    assert addresses(directory) == ["127.0.0.1:80"]
+
+
+def test_a_new_stream_names_the_versions_held() -> None:
+    directory = told(("127.0.0.1:80", "a"))
+    pools, endpoints = directory.connect()
+    assert dict(pools.initial_resource_versions) == {QWEN: "1"}
+    assert dict(endpoints.initial_resource_versions) == {CLUSTER: "1"}
+    assert list(endpoints.resource_names_subscribe) == [CLUSTER]
+    assert addresses(directory) == ["127.0.0.1:80"]
