@@ -255,6 +255,21 @@ def test_a_refused_route_keeps_the_clusters_of_the_old_one() -> None:
     assert routes.accepts() == [({}, ("a",))]
 
 
+def test_a_changed_cluster_is_told_at_once_that_its_endpoints_are_gone() -> None:
+    stream = Stream()
+    stream.update(Snapshot.of([resource(CLUSTER, "a"), resource(ENDPOINTS, "a")]))
+    clusters, endpoints = Client(stream, CLUSTER), Client(stream, ENDPOINTS)
+    clusters.says()
+    endpoints.says("a")
+    clusters.accepts()
+    endpoints.accepts()
+    # Envoy does not answer to the cluster before it has heard of the endpoints.
+    assert said(stream.update(Snapshot.of([resource(CLUSTER, "a", "2")]))) == [
+        ("Cluster", {"a": "2"}, ()),
+        ("ClusterLoadAssignment", {}, ("a",)),
+    ]
+
+
 def test_a_cluster_changed_while_the_client_was_away_pulls_its_endpoints() -> None:
     stream = Stream()
     stream.update(Snapshot.of([resource(CLUSTER, "a", "2"), resource(ENDPOINTS, "a")]))
