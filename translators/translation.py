@@ -19,7 +19,7 @@ from translators import ir, statuses
 from translators.emit.cluster import assignment_of, cluster_of, pool_of
 from translators.emit.listener import listener_of, route_configuration
 from translators.emit.packing import TYPE_PREFIX
-from translators.emit.virtual_host import virtual_host
+from translators.emit.virtual_host import routes_of
 from translators.features.body_limit import limit
 from translators.features.models_list import routable
 from translators.memo import Memo
@@ -118,7 +118,12 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
         bare = replace(port, hosts=())
         yield memo(_listener, name, bare, _Same(settings))
         hosts = tuple(
-            memo(virtual_host, host, f"{name}/{host.hostname}", settings.model_finder, limit(port, settings))
+            memo(
+                _virtual_host,
+                f"{name}/{host.hostname}",
+                host.hostname,
+                _Same(tuple(routes_of(host, settings.model_finder, limit(port, settings), memo))),
+            )
             for host in port.hosts
         )
         yield memo(_routes, name, port.origin, _Same(hosts))
@@ -157,6 +162,10 @@ def _assignment(assignment: ir.Assignment) -> Resource:
 
 def _listener(name: str, port: ir.Port, settings: _Same[Settings]) -> Resource:
     return Resource(LISTENER, name, listener_of(port, name, settings.value), port.origin)
+
+
+def _virtual_host(name: str, hostname: str, routes: _Same[tuple[route.Route, ...]]) -> route.VirtualHost:
+    return route.VirtualHost(name=name, domains=[hostname], routes=list(routes.value))
 
 
 def _routes(name: str, origin: str, hosts: _Same[tuple[route.VirtualHost, ...]]) -> Resource:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from envoy_data_plane.envoy.config.route import v3 as route
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts import v3 as previous_hosts
@@ -23,6 +24,7 @@ from translators.emit.packing import milliseconds
 from translators.expressions import matches
 from translators.features import body_limit, local_replies, model_finder, models_list, picker
 from translators.headers import EXAMINED, MODEL
+from translators.memo import Memo
 from translators.settings import ModelFinder
 
 NOWHERE = "nowhere"
@@ -42,17 +44,8 @@ _NO_MULTIPART = route.HeaderMatcher(
 )
 
 
-def virtual_host(host: ir.VirtualHost, name: str, finder: ModelFinder, limit: int) -> route.VirtualHost:
-    """Return the virtual host; `limit` is how many bytes of a body may be held."""
-    return route.VirtualHost(name=name, domains=domains(host.hostname), routes=list(_routes(host, finder, limit)))
-
-
-def domains(hostname: str) -> list[str]:
-    """Return what Envoy compares the Host header with; a port in it is ignored by the route configuration."""
-    return [hostname]
-
-
-def _routes(host: ir.VirtualHost, finder: ModelFinder, limit: int) -> Iterator[route.Route]:
+def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo) -> Iterator[route.Route]:
+    """Yield the routes of a hostname in order; `limit` is how many bytes of a body may be held."""
     chooses = any(rule.model is not None for rule in host.routes)
     models = models_list.routable(host)
     if chooses:
@@ -63,11 +56,11 @@ def _routes(host: ir.VirtualHost, finder: ModelFinder, limit: int) -> Iterator[r
         if rule.model is not None:
             if rule.match not in examined:
                 examined.add(rule.match)
-                yield from _examine(rule, finder, limit)
+                yield from memo(_examine, rule.name, rule.match, finder, limit)
         elif rule.pools and rule.served and models and not listed and _takes_models_list(rule.match):
             yield _list_models(rule.name + "/models", rule.match, models)
             listed = rule.match == ir.Match(rule.match.path)
-        yield _route(rule, limit)
+        yield memo(_route, rule, limit)
     if models and not listed:
         yield _list_models("models", ir.Match(_MODELS), models)
     if chooses:
@@ -82,9 +75,10 @@ def _takes_models_list(match: ir.Match) -> bool:
     return covered and match.method in {None, "GET"}
 
 
-def _refusals(finder: ModelFinder) -> Iterator[route.Route]:
-    for refusal in model_finder.refusals(finder):
-        yield route.Route(
+@lru_cache(maxsize=2)
+def _refusals(finder: ModelFinder) -> tuple[route.Route, ...]:
+    return tuple(
+        route.Route(
             name=f"refuse/{refusal.name}",
             match=route.RouteMatch(
                 prefix="/", headers=[_EXAMINED, *refusal.headers], dynamic_metadata=list(refusal.metadata)
@@ -92,41 +86,48 @@ def _refusals(finder: ModelFinder) -> Iterator[route.Route]:
             direct_response=local_replies.answer(400, refusal.message),
             metadata=local_replies.INFERENCE,
         )
+        for refusal in model_finder.refusals(finder)
+    )
 
 
-def _examine(rule: ir.Route, finder: ModelFinder, limit: int) -> Iterator[route.Route]:
-    for name, is_json, condition in (("examine", True, _NO_MULTIPART), ("pass", False, _IS_MULTIPART)):
-        config: dict[str, Any] = {**model_finder.on_examining_route(finder, read_body=is_json), **picker.silent()}
-        # The limit holds for all bodies that a later choice may hold, the multipart ones included.
-        config |= body_limit.on_route(limit)
-        yield route.Route(
-            name=f"{rule.name}/{name}",
-            match=_match(rule.match, [*_conditions(rule.match), _NOT_EXAMINED, condition]),
+def _examine(name: str, match: ir.Match, finder: ModelFinder, limit: int) -> tuple[route.Route, ...]:
+    """Return the routes that examine a rule's requests; those that can be no JSON are only marked as examined."""
+    # The limit holds for all bodies that a later choice may hold, the multipart ones included.
+    shared = {**picker.silent(), **body_limit.on_route(limit)}
+    return tuple(
+        route.Route(
+            name=f"{name}/{step}",
+            match=_match(match, [*_conditions(match), _NOT_EXAMINED, condition]),
             # Never answered: once examined, the request meets another route.
             direct_response=local_replies.answer(500),
-            typed_per_filter_config=config,
+            typed_per_filter_config={**model_finder.on_examining_route(finder, read_body=is_json), **shared},
             metadata=local_replies.INFERENCE,
         )
+        for step, is_json, condition in (("examine", True, _NO_MULTIPART), ("pass", False, _IS_MULTIPART))
+    )
 
 
-def _unanswered() -> Iterator[route.Route]:
-    """Yield what an examined request is told that no rule took."""
+@lru_cache(maxsize=1)
+def _unanswered() -> tuple[route.Route, ...]:
+    """Return what an examined request is told that no rule took."""
     known = route.HeaderMatcher(name=MODEL, present_match=True)
     methods = route.HeaderMatcher(
         name=":method",
         string_match=matcher.StringMatcher(safe_regex=matcher.RegexMatcher(regex="|".join(_HELD_METHODS))),
     )
-    for name, headers, status, message in (
-        ("unknown-model", [known], 404, ""),
-        ("no-model", [methods], 400, model_finder.NO_MODEL),
-        ("no-route", [], 404, "There is nothing here for this method and path."),
-    ):
-        yield route.Route(
+    return tuple(
+        route.Route(
             name=f"refuse/{name}",
             match=route.RouteMatch(prefix="/", headers=[_EXAMINED, *headers]),
             direct_response=local_replies.answer(status, message),
             metadata=local_replies.INFERENCE,
         )
+        for name, headers, status, message in (
+            ("unknown-model", [known], 404, ""),
+            ("no-model", [methods], 400, model_finder.NO_MODEL),
+            ("no-route", [], 404, "There is nothing here for this method and path."),
+        )
+    )
 
 
 def _list_models(name: str, match: ir.Match, models: dict[str, int]) -> route.Route:
@@ -219,6 +220,7 @@ def retry_policy(*, retries: bool, attempt_timeout: int | None = None) -> route.
     return policy
 
 
+@lru_cache(maxsize=1)
 def _not_tried_before() -> route.RetryPolicyRetryHostPredicate:
     return route.RetryPolicyRetryHostPredicate(
         name="envoy.retry_host_predicates.previous_hosts",

@@ -8,6 +8,7 @@ connection's buffer limit stays flow control: it refuses nothing where the body 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from envoy_data_plane.envoy.extensions.filters.http.buffer import v3 as buffer
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
@@ -30,6 +31,7 @@ def filters(settings: Settings) -> tuple[hcm.HttpFilter, ...]:
     return (http_filter(NAME, pack(buffer.Buffer(max_request_bytes=settings.held_body_limit)), disabled=True),)
 
 
+@lru_cache(maxsize=64)
 def on_route(limit: int) -> Mapping[str, Any]:
     """Return what makes a route hold bodies up to `limit` bytes and answer 413 to longer ones."""
     return {NAME: pack(buffer.BufferPerRoute(buffer=buffer.Buffer(max_request_bytes=limit)))}

@@ -7,6 +7,7 @@ the route's metadata (`INFERENCE`), never from its name, so that no name has to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
 from envoy_data_plane.envoy.config.core import v3 as core
@@ -65,6 +66,7 @@ _UNKNOWN_MODEL = _Answer(404, _INVALID, "model_not_found", f"The model `%REQ({MO
 _OTHER = _Answer(0, _SERVER, "error", "The gateway answered %RESPONSE_CODE%.")
 
 
+@lru_cache(maxsize=1)
 def local_reply_config() -> hcm.LocalReplyConfig:
     """Return the shapes of all answers that Envoy or the picker make themselves."""
     mappers = [_kept_as_is(), _mapper(_UNKNOWN_MODEL, model_known=True, shown=_UNKNOWN_MODEL.message)]

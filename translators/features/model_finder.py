@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation_rules
 from envoy_data_plane.envoy.config.core import v3 as core
@@ -68,6 +69,7 @@ def filters(settings: Settings) -> tuple[hcm.HttpFilter, ...]:
     )
 
 
+@lru_cache(maxsize=4)
 def on_examining_route(finder: ModelFinder, *, read_body: bool) -> Mapping[str, Any]:
     """Return what makes a route examine requests. Without `read_body` they are only marked: they can have no model."""
     set_headers = [_set_header(EXAMINED, "1")]

@@ -8,6 +8,7 @@ failure_mode_allow says. The response does not pass the picker: the access log t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc import v3 as ext_proc
@@ -53,6 +54,7 @@ def filters(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
     return (http_filter(NAME, pack(config), disabled=True),)
 
 
+@lru_cache(maxsize=1)
 def silent() -> Mapping[str, Any]:
     """Return what puts the filter into a request's chain without asking the picker.
 
@@ -62,6 +64,7 @@ def silent() -> Mapping[str, Any]:
     return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=ext_proc.ExtProcOverrides(processing_mode=_SILENT)))}
 
 
+@lru_cache(maxsize=4096)
 def on_share(pool: ir.Pool, *, body: bool) -> Mapping[str, Any]:
     """Return what makes a route, or a weighted cluster, ask the picker for an endpoint of this pool."""
     mode = ext_proc.ProcessingMode(
