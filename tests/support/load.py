@@ -1,0 +1,123 @@
+"""Clients that ask again and again while something happens, and remember what they were answered."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from running import Running
+
+CHAT = "/v1/chat/completions"
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; times are the event loop's. Status 0 stands for a broken connection or stream."""
+
+    status: int
+    began: float
+    ended: float
+    pod: str = ""
+    request_id: str = ""
+    body: bytes = b""
+    error: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.status == 200
+
+    def code(self) -> str:
+        """The error's code, if the body has OpenAI's error shape; fails otherwise."""
+        error = json.loads(self.body)["error"]
+        assert error.keys() == {"message", "type", "param", "code"}, error
+        assert error["message"]
+        code: str = error["code"]
+        return code
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A chat completion; `padding` bytes make the prompt long."""
+
+    model: str
+    text: str = "hello"
+    tokens: int = 2
+    stream: bool = False
+    padding: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        content = self.text + "x" * self.padding
+        fields = {"model": self.model, "messages": [{"role": "user", "content": content}], "max_tokens": self.tokens}
+        return json.dumps(fields | ({"stream": True} if self.stream else {})).encode()
+
+
+async def ask(session: aiohttp.ClientSession, url: str, question: Question) -> Answer:
+    """Ask once; a stream that ends before its last event counts as broken."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    headers = {"content-type": "application/json", **question.headers}
+    try:
+        async with session.post(url + CHAT, data=question.body(), headers=headers) as response:
+            body = await response.read()
+    except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+        return Answer(0, began, clock(), error=repr(error))
+    pod, request_id = response.headers.get("x-simulated-pod", ""), response.headers.get("x-request-id", "")
+    if question.stream and response.status == 200 and not body.endswith(DONE):
+        return Answer(0, began, clock(), pod, request_id, body, "the stream ended early")
+    return Answer(response.status, began, clock(), pod, request_id, body)
+
+
+class Load:
+    """The answers to clients that are still asking."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self._came = asyncio.Event()
+
+    def add(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        self._came.set()
+        self._came = asyncio.Event()
+
+    async def more(self, count: int, wanted: Callable[[Answer], bool] = lambda _: True) -> list[Answer]:
+        """Wait for so many answers that are wanted, of requests made from now on."""
+        now = asyncio.get_running_loop().time()
+        async with asyncio.timeout(30):
+            while True:
+                found = [answer for answer in self.answers if answer.began >= now and wanted(answer)]
+                if len(found) >= count:
+                    return found
+                await self._came.wait()
+
+    @property
+    def bad(self) -> list[Answer]:
+        return [answer for answer in self.answers if not answer.good]
+
+
+@asynccontextmanager
+async def load(running: Running, *questions: Question, pause: float = 0.005) -> AsyncIterator[Load]:
+    """Have a client for each question, on keep-alive connections; at the end every client gets its last answer.
+
+    pause: seconds between an answer and the next question, so that the clients leave the machine to what is tested.
+    """
+    found = Load()
+    stop = asyncio.Event()
+
+    async def client(question: Question) -> None:
+        while not stop.is_set():
+            found.add(await ask(session, running.url, question))
+            await asyncio.sleep(pause)
+
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), timeout=aiohttp.ClientTimeout(total=30)
+    ) as session:
+        clients = [asyncio.create_task(client(question)) for question in questions]
+        try:
+            yield found
+        finally:
+            stop.set()
+            await asyncio.gather(*clients)
