@@ -9,6 +9,9 @@ from functools import lru_cache
 
 import re2
 
+LARGEST_PROGRAM = 100
+"""Envoy's limit on a compiled expression where its runtime sets no `re2.max_program_size.error_level`."""
+
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 _OPTIONS.encoding = re2.Options.Encoding.LATIN1
@@ -17,11 +20,15 @@ _OPTIONS.encoding = re2.Options.Encoding.LATIN1
 @lru_cache(maxsize=4096)
 def flaw(expression: str) -> str | None:
     """Say what is wrong with an expression, or None."""
+    if not expression:
+        return "it is empty"
     try:
-        re2.compile(expression.encode(), _OPTIONS)
+        compiled = re2.compile(expression.encode(), _OPTIONS)
     except re2.error as error:
         text = error.args[0] if error.args else "invalid"
         return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    if compiled.programsize > LARGEST_PROGRAM:
+        return f"it is too complex for Envoy (program size {compiled.programsize}, of {LARGEST_PROGRAM} at most)"
     return None
 
 

@@ -18,7 +18,7 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 
 from translators import ir
 from translators.emit.packing import extension, http_filter, pack
-from translators.features import access_log, body_limit, local_replies, model_finder, models_list, picker
+from translators.features import access_log, body_limit, local_replies, model_finder, picker
 from translators.headers import CLIENT_MAY_NOT_SET
 from translators.settings import Settings
 
@@ -89,7 +89,7 @@ def route_configuration(name: str, hosts: list[route.VirtualHost]) -> route.Rout
         ignore_port_in_host_matching=True,
         # A broken backend's share goes to a cluster that does not exist.
         validate_clusters=False,
-        # The list of models may be longer than Envoy allows unasked.
+        # The list of models, or what is wrong with a rule, may be longer than Envoy allows unasked.
         max_direct_response_body_size_bytes=longest if longest > _DEFAULT_ANSWER_LIMIT else None,
     )
 
@@ -99,10 +99,7 @@ def _longest_answer(host: route.VirtualHost) -> int:
         (
             len(each.direct_response.body.inline_string or "") * 4
             for each in host.routes
-            if each.direct_response is not None
-            and each.direct_response.body is not None
-            and each.match is not None
-            and each.match.path == models_list.PATH
+            if each.direct_response is not None and each.direct_response.body is not None
         ),
         default=0,
     )

@@ -77,7 +77,12 @@ def _flaws(match: HTTPRouteMatch, where: str) -> list[ir.Problem]:
     expressions += [(each.type, each.value, f"headers[{n}]") for n, each in enumerate(match.headers)]
     expressions += [(each.type, each.value, f"queryParams[{n}]") for n, each in enumerate(match.query_params)]
     return [
-        ir.Problem(ACCEPTED, "UnsupportedValue", f"is no RE2 regular expression: {error}", f"{where}.{field}.value")
+        ir.Problem(
+            ACCEPTED,
+            "UnsupportedValue",
+            f"is no regular expression that Envoy takes (RE2): {error}",
+            f"{where}.{field}.value",
+        )
         for kind, value, field in expressions
         if kind == "RegularExpression" and (error := flaw(value))
     ]
