@@ -23,7 +23,8 @@ NAME = "envoy.filters.http.buffer"
 
 def limit(port: ir.Port, settings: Settings) -> int:
     """How many bytes of a body may be held on this port: the bufferLimit, if a policy sets one."""
-    return settings.held_body_limit if port.buffer_limit is None else port.buffer_limit
+    # A limit of 0 is none to Envoy's connections, and one that its buffer filter refuses.
+    return port.buffer_limit or settings.held_body_limit
 
 
 def filters(settings: Settings) -> tuple[hcm.HttpFilter, ...]:
