@@ -10,9 +10,13 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from running import EXAMPLE, FINDERS, Running, Start, free_port
+from shop import Shop
+from witness import witness
 
 from pointsman.installation import Installation, Options
 from pointsman.logs import Line
+
+SHOP = Path(__file__).parent / "shop"
 
 
 @pytest.fixture(params=FINDERS)
@@ -40,6 +44,17 @@ async def start_shared() -> AsyncIterator[Start]:
     """As `start`, for gateways that a module's tests share: those tests run in the module's event loop."""
     async with AsyncExitStack() as stack:
         yield starter(stack)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=FINDERS)
+async def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    """The gateway of tests that only send requests, in both ways of finding the model; their loop is the session's."""
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(witness())
+        folder = Path(shutil.copytree(SHOP, tmp_path_factory.mktemp("shop") / "folder"))
+        for file in folder.rglob("*.yaml"):
+            file.write_text(file.read_text().replace("WITNESS", str(port)))
+        yield Shop(await starter(stack)(folder, finder=request.param), request.param)
 
 
 def starter(stack: AsyncExitStack) -> Start:
