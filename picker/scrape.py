@@ -151,7 +151,6 @@ class Scraper:
             return
         if idle_for >= self._times.heal and not endpoint.failing:
             self._in_flight.discount(endpoint, idle_since)
-            return
         oldest = self._in_flight.oldest(endpoint)
         if oldest is not None and self._clock() - oldest >= self._times.stall:
             self._prober.suspect(endpoint)
