@@ -1,6 +1,6 @@
 """Finds the model server that a container starts, in any dialect that can be simulated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
@@ -15,7 +15,7 @@ class _Dialect(Protocol):
 
     def arguments(self, words: Sequence[str], image: str, *, entrypoint: bool) -> tuple[str, ...] | None: ...
 
-    def read(self, argv: Sequence[str]) -> ServerSpec: ...
+    def read(self, argv: Sequence[str], env: Mapping[str, str]) -> ServerSpec: ...
 
 
 _DIALECTS: tuple[_Dialect, ...] = (vllm,)
@@ -50,5 +50,16 @@ def _find(launch: Launch) -> ServerSpec | None:
         for dialect in _DIALECTS:
             arguments = dialect.arguments(simple, launch.image, entrypoint=not launch.command)
             if arguments is not None:
-                return dialect.read(arguments)
+                return dialect.read(arguments, env | _assignments(simple))
     return None
+
+
+def _assignments(words: Sequence[str]) -> dict[str, str]:
+    """Variables that a shell's command sets for itself alone: "A=b vllm serve", "env A=b vllm serve"."""
+    found: dict[str, str] = {}
+    for word in words[1:] if words[0] == "env" else words:
+        name, equals, value = word.partition("=")
+        if not (equals and name.isidentifier()):
+            break
+        found[name] = value
+    return found

@@ -1,12 +1,13 @@
 """Answers of the OpenAI API as vLLM writes them: whole, as server-sent events, and the list of models. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from simulator import tokens
 from simulator.openai_requests import Work
-from simulator.spec import ServerSpec
+from simulator.spec import LoraModule, ServerSpec
 
 
 def usage(work: Work, answered: int, cached: int) -> dict[str, object]:
@@ -100,12 +101,10 @@ def _document(heading: Heading, work: Work, kind: str, choices: list[dict[str, o
     }
 
 
-def models(spec: ServerSpec, created: int) -> bytes:
+def models(spec: ServerSpec, modules: Sequence[LoraModule], created: int) -> bytes:
     """Encode GET /v1/models: the served names, then the LoRA adapters, whose parent is the first served name."""
     base = [_card(name, created, root=spec.model, longest=spec.max_model_len) for name in spec.served_names]
-    adapters = [
-        _card(module.name, created, root=module.path, parent=spec.served_names[0]) for module in spec.lora_modules
-    ]
+    adapters = [_card(module.name, created, root=module.path, parent=spec.served_names[0]) for module in modules]
     return orjson.dumps({"object": "list", "data": base + adapters})
 
 

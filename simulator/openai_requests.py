@@ -6,37 +6,16 @@ passed over.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 
 import msgspec
-import orjson
 
 from simulator import tokens
+from simulator.adapters import Adapters
+from simulator.refusals import bad_request, unreadable
 from simulator.spec import ServerSpec, Timing
 
 # vLLM's default of max_tokens for /v1/completions (its protocol's CompletionRequest).
 _COMPLETION_TOKENS = 16
-
-
-class RequestError(Exception):
-    """A request that the server refuses, with the answer's status and its fields in OpenAI's error shape."""
-
-    def __init__(self, status: HTTPStatus, message: str, kind: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.kind = kind
-        self.param = param
-
-    def body(self) -> bytes:
-        """Encode the answer's body."""
-        error = {"message": self.message, "type": self.kind, "param": self.param, "code": int(self.status)}
-        return orjson.dumps({"error": error})
-
-
-def bad_request(message: str, param: str | None = None) -> RequestError:
-    """Make vLLM's refusal of a request that it understood."""
-    return RequestError(HTTPStatus.BAD_REQUEST, message, "BadRequestError", param)
 
 
 class StreamOptions(msgspec.Struct):
@@ -99,25 +78,22 @@ _completion_decoder = msgspec.json.Decoder(CompletionRequest)
 class Reader:
     """Reads the requests of one server. Raises RequestError where vLLM answers with an error."""
 
-    def __init__(self, spec: ServerSpec, timing: Timing) -> None:
+    def __init__(self, spec: ServerSpec, timing: Timing, adapters: Adapters) -> None:
         self._spec = spec
         self._timing = timing
-        self._models: dict[str, str | None] = dict.fromkeys(spec.served_names)
-        self._models.update((module.name, module.name) for module in spec.lora_modules)
+        self._adapters = adapters
 
     def read(self, body: bytes, *, chat: bool) -> Work:
         """Decode and check a body."""
         request = _decode(body, chat=chat)
         model = request.model or self._spec.served_names[0]
-        if model not in self._models:
-            raise RequestError(HTTPStatus.NOT_FOUND, f"The model `{model}` does not exist.", "NotFoundError", "model")
+        adapter = self._adapters.find(model)
         if request.n not in {None, 1}:
             raise bad_request("The simulated server makes one answer a request: n must be 1.", "n")
         prompt = _prompt(request)
         prompt_tokens = tokens.count(prompt)
         limit = self._limit(request, prompt_tokens)
         natural = limit if request.ignore_eos else max(self._timing.answer_tokens, request.min_tokens)
-        adapter = self._models[model]
         caching = self._spec.prefix_caching
         return Work(
             chat=chat,
@@ -155,8 +131,7 @@ def _decode(body: bytes, *, chat: bool) -> ChatRequest | CompletionRequest:
     try:
         return _chat_decoder.decode(body) if chat else _completion_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The type is FastAPI's phrase: vLLM's handler of validation errors puts it there.
-        raise RequestError(HTTPStatus.BAD_REQUEST, str(error), "Bad Request") from error
+        raise unreadable(error) from error
 
 
 def _prompt(request: ChatRequest | CompletionRequest) -> bytes:

@@ -7,41 +7,35 @@ mode in which anything listens, and never to a request that came through a proxy
 import asyncio
 import socket
 import struct
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from uuid import uuid4
 
 import msgspec
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
-from simulator.dialects.vllm import metrics
+from simulator.adapters import Adapters
+from simulator.api import Api
 from simulator.driver import Driver
 from simulator.faults import Fault, Mode
-from simulator.openai_answers import Events, Heading, models, whole
-from simulator.openai_requests import Reader, RequestError, Work, bad_request
+from simulator.openai_requests import Reader
+from simulator.refusals import RequestError, bad_request
 from simulator.spec import ServerSpec, Timing
 
 MAX_BODY = 64 * 2**20
 _FAULT_PATH = "/simulator/fault"
-_JSON = "application/json"
-_METRICS = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 # Envoy adds it to every request: no client of a gateway may switch faults.
 _PROXIED = "x-forwarded-proto"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds: close() sends RST
 
 _UNAVAILABLE = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "The server is unavailable.", "ServiceUnavailableError")
-_TOO_LARGE = RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.", "BadRequestError")
 
 # Seconds after which an idle connection is closed: vLLM's VLLM_HTTP_TIMEOUT_KEEP_ALIVE.
 _KEEP_ALIVE = 5
 # aiohttp takes 0 seconds for no limit.
 _AT_ONCE = 0.01
-
-_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +68,14 @@ class ModelServer:
     ) -> None:
         self.site = site
         self.driver = Driver(spec, timing)
-        self._spec = spec
-        self._reader = Reader(spec, timing)
         self._control = control
-        self._created = int(time.time())
         self._headers = {"x-simulated-pod": site.pod}
         self._mode = Mode.NONE
         self._responsive = asyncio.Event()
         self._responsive.set()
+        adapters = Adapters(spec)
+        reader = Reader(spec, timing, adapters)
+        self._api = Api(spec, self.driver, reader, adapters, self._headers, self._responsive)
         self._switching = asyncio.Lock()
         self._fault_end: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,16 +89,6 @@ class ModelServer:
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE,
         )
-        self._routes: dict[tuple[str, str], _Handler] = {
-            ("POST", "/v1/chat/completions"): self._chat,
-            ("POST", "/v1/completions"): self._complete,
-            ("GET", "/v1/models"): self._models,
-            ("GET", "/health"): self._alive,
-            ("GET", "/ping"): self._alive,
-            ("POST", "/ping"): self._alive,
-            ("GET", "/metrics"): self._metrics,
-        }
-        self._paths = frozenset(path for _, path in self._routes)
 
     @property
     def mode(self) -> Mode:
@@ -182,19 +166,8 @@ class ModelServer:
         if self._mode is Mode.RESET:
             return await self._reset(request)
         if self._mode is Mode.UNAVAILABLE:
-            return self._refusal(_UNAVAILABLE)
-        return await self._serve(request)
-
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        handler = self._routes.get((request.method, request.path))
-        if handler is None:
-            return self._refusal(_unknown(known=request.path in self._paths))
-        try:
-            return await handler(request)
-        except RequestError as error:
-            return self._refusal(error)
-        except web.HTTPRequestEntityTooLarge:
-            return self._refusal(_TOO_LARGE)
+            return self._api.refusal(_UNAVAILABLE)
+        return await self._api.answer(request)
 
     async def _reset(self, request: web.BaseRequest) -> web.StreamResponse:
         await request.read()
@@ -207,7 +180,9 @@ class ModelServer:
 
     async def _switch_by_request(self, request: web.BaseRequest) -> web.StreamResponse:
         if _PROXIED in request.headers:
-            return self._refusal(RequestError(HTTPStatus.FORBIDDEN, "Faults are not switched by proxy.", "Forbidden"))
+            return self._api.refusal(
+                RequestError(HTTPStatus.FORBIDDEN, "Faults are not switched by proxy.", "Forbidden")
+            )
         try:
             fault = msgspec.json.decode(await request.read(), type=Fault)
             if fault.pod is None or fault.pod == self.site.pod:
@@ -215,61 +190,10 @@ class ModelServer:
             else:
                 await self._control(fault)
         except msgspec.DecodeError as error:
-            return self._refusal(bad_request(str(error)))
+            return self._api.refusal(bad_request(str(error)))
         except KeyError as error:
-            return self._refusal(RequestError(HTTPStatus.NOT_FOUND, f"No pod {error}.", "NotFoundError", "pod"))
+            return self._api.refusal(RequestError(HTTPStatus.NOT_FOUND, f"No pod {error}.", "NotFoundError", "pod"))
         return web.Response(status=HTTPStatus.NO_CONTENT, headers=self._headers)
-
-    def _refusal(self, error: RequestError) -> web.Response:
-        return web.Response(body=error.body(), status=error.status, content_type=_JSON, headers=self._headers)
-
-    async def _alive(self, _: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(headers=self._headers)
-
-    async def _models(self, _: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(body=models(self._spec, self._created), content_type=_JSON, headers=self._headers)
-
-    async def _metrics(self, _: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(body=metrics.render(self._spec, self.driver), headers=self._headers | _METRICS)
-
-    async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
-        return await self._answer(request, chat=True)
-
-    async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
-        return await self._answer(request, chat=False)
-
-    async def _answer(self, request: web.BaseRequest, *, chat: bool) -> web.StreamResponse:
-        if request.content_type != _JSON:
-            raise bad_request("Unsupported Media Type: Only 'application/json' is allowed")
-        work = self._reader.read(await request.read(), chat=chat)
-        heading = Heading(f"{'chatcmpl' if chat else 'cmpl'}-{uuid4().hex}", int(time.time()))
-        if work.stream:
-            return await self._stream(request, heading, work)
-        answer = self.driver.submit(work)
-        try:
-            await answer.completed()
-        finally:
-            self.driver.leave(answer)
-        return web.Response(body=whole(heading, work, answer.cached), content_type=_JSON, headers=self._headers)
-
-    async def _stream(self, request: web.BaseRequest, heading: Heading, work: Work) -> web.StreamResponse:
-        response = web.StreamResponse(headers=self._headers | {"Content-Type": "text/event-stream; charset=utf-8"})
-        events = Events(heading, work)
-        answer = self.driver.submit(work)
-        try:
-            # As from vLLM, the status and the headers do not wait for the first token.
-            await response.prepare(request)
-            sent = 0
-            while sent < work.answer_tokens:
-                made = await answer.more(sent)
-                await self._responsive.wait()
-                await response.write((b"" if sent else events.opening()) + events.tokens(sent, made))
-                sent = made
-            await response.write(events.closing(answer.cached))
-            await response.write_eof()
-        finally:
-            self.driver.leave(answer)
-        return response
 
 
 def _request(
@@ -281,9 +205,3 @@ def _request(
 ) -> web.BaseRequest:
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
-
-
-def _unknown(*, known: bool) -> RequestError:
-    if known:
-        return RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", "MethodNotAllowedError")
-    return RequestError(HTTPStatus.NOT_FOUND, "Not Found", "NotFoundError")

@@ -20,6 +20,8 @@ class ServerSpec:
 
     `max_model_len` is in tokens, prompt and answer together; `num_blocks` is the size of the KV cache in blocks of
     `block_size` tokens; `max_batched_tokens` bounds the tokens that one step of the engine computes.
+    `adapters_at_run_time` says that clients may load and unload LoRA adapters; at the paths `absent_adapters` there
+    are none.
     """
 
     dialect: str
@@ -36,6 +38,8 @@ class ServerSpec:
     lora_enabled: bool = False
     max_loras: int = 1
     lora_modules: tuple[LoraModule, ...] = ()
+    adapters_at_run_time: bool = False
+    absent_adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

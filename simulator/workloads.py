@@ -12,6 +12,8 @@ from simulator.commands import Launch, find_server
 from simulator.spec import CommandError, ServerSpec, Timing
 
 _ANNOTATION = "simulator.pointsman.dev/"
+# On a pod template: the paths, between blanks, at which its servers find no LoRA adapter.
+_ABSENT = _ANNOTATION + "absent-adapters"
 # Kubernetes' alphabet for generated names: no vowels, so no words (apimachinery, util/rand).
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX = 5
@@ -90,7 +92,7 @@ def _pods(deployment: Deployment, timing: Timing, notices: list[str]) -> Iterato
         workload=deployment.metadata.name,
         container=container.name,
         image=container.image,
-        spec=spec,
+        spec=replace(spec, absent_adapters=tuple(annotations.get(_ABSENT, "").split())),
         timing=_timing(annotations, timing),
         labels={**template.metadata.labels, "pod-template-hash": digest},
         annotations=annotations,

@@ -108,7 +108,7 @@ async def test_a_fault_ends_after_its_duration(start: Start, client: ClientSessi
     assert await switch(client, server, {"mode": mode, "duration": 0.05}) == HTTPStatus.NO_CONTENT
     assert server.mode is Mode(mode)
     async with asyncio.timeout(5):
-        while server.mode is not Mode.NONE:  # noqa: ASYNC110  (the end of a fault is no event)
+        while server.mode is not Mode.NONE:
             await asyncio.sleep(0.005)
     assert await status(client, server, "/health") == HTTPStatus.OK
 

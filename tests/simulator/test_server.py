@@ -18,7 +18,7 @@ CHAT: dict[str, object] = {"model": "m", "messages": [{"role": "user", "content"
 
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  (the other side of a socket sets no event here)
+        while not condition():
             await asyncio.sleep(0.001)
 
 

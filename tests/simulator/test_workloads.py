@@ -94,6 +94,11 @@ def test_timing_by_annotation() -> None:
     assert planned.pods[0].timing == Timing(decode=0.02, prefill=1.5e-6)
 
 
+def test_absent_adapters_by_annotation() -> None:
+    planned = annotated("{simulator.pointsman.dev/absent-adapters: /lora/a org/b}")
+    assert planned.pods[0].spec.absent_adapters == ("/lora/a", "org/b")
+
+
 def test_a_wrong_annotation_is_named() -> None:
     for name, value in (("decode-ms", "-1"), ("prefill-us", "nan"), ("answer-tokens", "0"), ("decode-growth", "x")):
         notices = annotated(f"{{simulator.pointsman.dev/{name}: '{value}'}}").notices

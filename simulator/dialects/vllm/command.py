@@ -5,7 +5,7 @@ is a constant here, because there is neither.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import msgspec
@@ -20,6 +20,7 @@ _MODEL_LEN = 131_072
 _API_SERVER = "vllm.entrypoints.openai.api_server"
 _IMAGE = "vllm-openai"
 _MAX_PORT = 65_535
+_UPDATING = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 
 _KNOWN = {
     "model": Arity.ONE,
@@ -77,8 +78,11 @@ def arguments(words: Sequence[str], image: str, *, entrypoint: bool) -> tuple[st
     return None
 
 
-def read(argv: Sequence[str]) -> ServerSpec:
-    """Read the server that vLLM's arguments describe. Raises CommandError naming the flag that vLLM would refuse."""
+def read(argv: Sequence[str], env: Mapping[str, str]) -> ServerSpec:
+    """Read the server that vLLM's arguments describe, in a container with these variables.
+
+    Raises CommandError naming the flag that vLLM would refuse.
+    """
     flags = parse(argv, _KNOWN, _NEIGHBOURS)
     model = flags.positionals[0] if flags.positionals else flags.last("model")
     if not model:
@@ -114,6 +118,7 @@ def read(argv: Sequence[str]) -> ServerSpec:
         lora_enabled=lora_enabled,
         max_loras=_whole(flags, "max-loras", 1),
         lora_modules=modules,
+        adapters_at_run_time=env.get(_UPDATING, "").strip().lower() in {"1", "true"},
     )
 
 
