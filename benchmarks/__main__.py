@@ -37,7 +37,7 @@ def main() -> int:
         return 2
     # Like Ctrl-C: everything that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
     console.print(f"{report.machine()}; {plan.rounds} rounds of {plan.seconds} s for each line and case")
     try:
         samples = _run(program, plan, arguments.only, console)
@@ -92,9 +92,7 @@ def _start(processes: Processes, folder: Path, finders: tuple[str, ...]) -> tupl
         report.BARE, f"http://127.0.0.1:{bare_port}{_PATH}", manifests.PLAIN, {"envoy": gateway.process.pid, **always}
     )
     _await(gateway, bare.url, bare.model)
-    alone = measure.Line(
-        report.SERVERS, f"http://{_PODS[0]}:{pods_port}{_PATH}", manifests.PLAIN, always, first_round=True
-    )
+    alone = measure.Line(report.SERVERS, f"http://{_PODS[0]}:{pods_port}{_PATH}", manifests.PLAIN, always, check=True)
     lines = []
     for finder in finders:
         port = free_port()
@@ -109,7 +107,7 @@ def _start(processes: Processes, folder: Path, finders: tuple[str, ...]) -> tupl
         _refuses_unknown(url)
         pids = {**parts(up), **always}
         lines.append(measure.Line(finder, url, manifests.PLAIN, pids))
-        lines.append(measure.Line(f"{finder}, renaming", url, manifests.RENAMED, pids))
+        lines.append(measure.Line(f"{finder} + body", url, manifests.RENAMED, pids))
     return bare, [*lines, alone]
 
 

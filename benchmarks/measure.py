@@ -9,20 +9,22 @@ from benchmarks.processes import cpu_seconds
 
 CONNECTIONS = (1, 16)
 SIZES = {"600 B": 600, "220 KB": 220_000}
+# One round in so many measures the checks too.
+_CHECKED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """Something to measure: requests for `model` go to `url`; CPU time is read of `pids`, by role.
 
-    A line that is measured only in the `first_round` is a check, not a subject.
+    A line that is measured only now and then (`check`) is no subject of the benchmark, but a condition of it.
     """
 
     name: str
     url: str
     model: str
     pids: Mapping[str, int]
-    first_round: bool = False
+    check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def measure(program: str, bare: Line, lines: Sequence[Line], plan: Plan, told: C
     """Run all rounds. The order of the lines turns round with each, so that no line is always the one after another."""
     samples: list[Sample] = []
     for number in range(plan.rounds):
-        present = [line for line in (bare, *lines) if number == 0 or not line.first_round]
+        present = [line for line in (bare, *lines) if number % _CHECKED == 0 or not line.check]
         if number % 2:
             present.reverse()
         for case in cases():
