@@ -187,7 +187,7 @@ def _union(sealed: Iterable[Sealed]) -> Iterator[Sealed]:
 def _log_changes(last: State, state: State) -> None:
     before = {(each.type_url, each.name): each.version for _, each in last.sealed}
     after = {(each.type_url, each.name): each.version for _, each in state.sealed}
-    changed = sorted(name for _, name in {key for key, _ in before.items() ^ after.items()})
+    changed = sorted({name for (_, name), _ in before.items() ^ after.items()})
     if changed:
         _log.info("published", generation=state.generation, resources=len(after), changed=changed)
     for line in state.problems:

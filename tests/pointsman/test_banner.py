@@ -24,8 +24,10 @@ def test_the_banner_says_where_everything_is() -> None:
         "  pool default/qwen: models qwen",
         "    pod default/q-1 127.1.2.3:8000",
         "  try",
-        ("    curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' -d "
-        '\'{"model": "qwen", "messages": [{"role": "user", "content": "who are you?"}]}\''),
+        (
+            "    curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' -d "
+            '\'{"model": "qwen", "messages": [{"role": "user", "content": "who are you?"}]}\''
+        ),
         "problem: f.yaml:3: bad",
         "note: kind Foo is ignored",
     ]

@@ -1,0 +1,85 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pointsman.cli import app
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "model-routing"
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: chat}
+spec:
+  parentRefs: [{name: missing}]
+  unheard: of
+  rules: [{backendRefs: [{name: nothing, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: broken}
+spec:
+  gatewayClassName: c
+  listeners: [{name: http, protocol: HTTP, port: many}]
+"""
+
+run = CliRunner().invoke
+
+
+def test_check_of_a_good_folder() -> None:
+    result = run(app, ["check", str(EXAMPLE)])
+    assert (result.exit_code, result.stdout) == (0, "no problems\n")
+
+
+def test_check_names_every_problem_once(tmp_path: Path) -> None:
+    (tmp_path / "route.yaml").write_text(ROUTE)
+    result = run(app, ["check", str(tmp_path)])
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert len(set(lines)) == len(lines)
+    (port,) = [line for line in lines if "spec.listeners[0].port" in line]
+    assert port.startswith(f"{tmp_path / 'route.yaml'}:")
+    assert any(line.startswith("note: ") and "spec.unheard" in line for line in lines)
+
+
+def test_translate_prints_configuration_and_statuses() -> None:
+    result = run(app, ["translate", str(EXAMPLE)])
+    assert result.exit_code == 0
+    printed = yaml.safe_load(result.stdout)
+    sections = printed["gateways"]["default/inference-gateway"]
+    assert [name for name in ("listeners", "routes", "clusters", "endpoints", "pools") if name not in sections] == []
+    assert {status["kind"] for status in printed["statuses"]} >= {"Gateway", "HTTPRoute", "InferencePool"}
+    assert printed["problems"] == []
+
+
+def test_translate_says_the_same_twice() -> None:
+    assert run(app, ["translate", str(EXAMPLE)]).stdout == run(app, ["translate", str(EXAMPLE)]).stdout
+
+
+def test_the_way_of_finding_the_model_can_be_chosen() -> None:
+    result = run(app, ["translate", str(EXAMPLE), "--model-finder", "ai_protocol_manager"])
+    assert "ai_protocol_manager.v3.AiProtocolManager" in result.stdout
+    assert "json_to_metadata.v3.JsonToMetadata" not in result.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "translate", "up", "demo"])
+def test_a_folder_that_is_not_there_is_one_clear_line(command: str, tmp_path: Path) -> None:
+    result = run(app, [command, str(tmp_path / "none")])
+    assert result.exit_code == 2
+    assert result.stderr == f"pointsman: {tmp_path / 'none'}: no such folder\n"
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert run(app, ["check", str(tmp_path / "file")]).stderr == f"pointsman: {tmp_path / 'file'}: not a folder\n"
+
+
+def test_the_version_is_printed_and_starts_fast() -> None:
+    heavy = {"grpc", "envoy_data_plane", "rich", "aiohttp"}
+    code = f"import sys, pointsman.cli; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert run(app, ["version"]).stdout.strip()
