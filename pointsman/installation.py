@@ -165,7 +165,8 @@ class Installation:
             await self._python("simulator", "simulate", *folders, "--pods", str(self.pods))
             folders.append(str(self.pods))
         finder = () if self._options.model_finder is None else ("--model-finder", self._options.model_finder)
-        options = ("--xds", xds, "--admin", self.admin, "--bind", self._options.bind, *finder)
+        places = ("--places", str(self._runtime.directory / "places.json"))
+        options = ("--xds", xds, "--admin", self.admin, "--bind", self._options.bind, *places, *finder)
         await self._python("control-plane", "control-plane", *folders, *options)
         # Imported while the other children start: loading gRPC takes its time.
         from picker import ENVIRONMENT  # noqa: PLC0415

@@ -1,13 +1,15 @@
 """`pointsman control-plane`: the process around the control plane: folders, the ADS server and the admin endpoint."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pointsman.admin import Admin
 from pointsman.bootstrap import GROUP
 from pointsman.control_plane import ControlPlane
 from pointsman.failure import Failure
+from pointsman.place_file import load, save
+from pointsman.placement import Placement
 from pointsman.ports import host
 from pointsman.signals import stop_on_signals
 from sources import FolderSource
@@ -15,12 +17,31 @@ from translators import ModelFinder
 from xds import AdsServer
 
 
-async def serve(folders: Sequence[Path], *, xds: str, admin: str, bind: str, model_finder: ModelFinder | None) -> None:
-    """Serve what the folders mean, until SIGTERM or SIGINT.  Failure when an address cannot be bound."""
+async def serve(
+    folders: Sequence[Path],
+    *,
+    xds: str,
+    admin: str,
+    bind: str,
+    model_finder: ModelFinder | None,
+    places: Path | None = None,
+) -> None:
+    """Serve what the folders mean, until SIGTERM or SIGINT.  Failure when an address cannot be bound.
+
+    The file `places` keeps where listeners are from one run to the next.
+    """
     stop = stop_on_signals()
 
+    def remember(found: Mapping[tuple[str, int], Placement]) -> None:
+        if places is not None:
+            save(places, found)
+
     plane = ControlPlane(
-        host=host(bind), model_finder=model_finder, publish=lambda snapshot: server.publish(GROUP, snapshot)
+        host=host(bind),
+        model_finder=model_finder,
+        publish=lambda snapshot: server.publish(GROUP, snapshot),
+        places={} if places is None else load(places),
+        remember=remember,
     )
     server = AdsServer(xds, plane.refuse)
     endpoint = Admin(plane, server.status, admin)

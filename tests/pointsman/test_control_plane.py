@@ -1,10 +1,11 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pointsman import control_plane
 from pointsman.control_plane import LISTENER, ControlPlane
-from pointsman.placement import Host
+from pointsman.placement import Host, Placement
 from pointsman.report import config_dump, counts_by_type, status
 from sources import FolderSource
 from xds import Nack, Peer, Snapshot
@@ -60,6 +61,22 @@ def test_gateways_that_want_one_port_get_addresses_of_their_own(stage: Stage) ->
     assert stage.plane.state.translation is not None
     addresses = [each.listeners[0].address for each in stage.plane.state.translation.summary]
     assert addresses == ["127.0.0.1", "127.0.0.2"]
+
+
+def test_a_control_plane_that_is_restarted_leaves_listeners_where_they_are(tmp_path: Path) -> None:
+    kept: list[Mapping[tuple[str, int], Placement]] = []
+    (tmp_path / "b.yaml").write_text(GATEWAY % ("b", 8080))
+    source = FolderSource([tmp_path])
+    first = ControlPlane(host=Host(), model_finder=None, publish=lambda _: None, remember=kept.append)
+    first.take(source.read())
+    (tmp_path / "a.yaml").write_text(GATEWAY % ("a", 8080))
+    first.take(source.read())
+    second = ControlPlane(host=Host(), model_finder=None, publish=lambda _: None, places=kept[-1])
+    second.take(FolderSource([tmp_path]).read())
+    assert first.state.translation is not None
+    assert second.state.translation is not None
+    assert second.state.translation.summary == first.state.translation.summary
+    assert kept[-1]["default/b", 8080].address == "127.0.0.1"
 
 
 def test_a_listener_without_a_place_is_a_problem_and_not_published(tmp_path: Path) -> None:
