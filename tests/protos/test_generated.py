@@ -14,7 +14,7 @@ def test_the_generated_modules_are_up_to_date(tmp_path: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
     subprocess.run(
-        ["sh", str(ROOT / "protos" / "generate.sh")],
+        ["/bin/sh", str(ROOT / "protos" / "generate.sh")],
         cwd=tmp_path,
         env={"PYTHON": sys.executable, "PATH": "/usr/bin:/bin"},
         check=True,

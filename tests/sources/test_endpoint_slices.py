@@ -21,7 +21,7 @@ from sources.endpoint_slices import changes, derive
 LABELS = {"app": "x"}
 
 
-def pod(name: str, address: str = "", *, ready: bool = True, labels: Any = None, **more: Any) -> Pod:  # noqa: ANN401
+def pod(name: str, address: str = "", *, ready: bool = True, labels: Any = None, **more: Any) -> Pod:
     addresses = [{"ip": each} for each in address.split()]
     source = {
         "apiVersion": "v1",
@@ -40,7 +40,7 @@ def pod(name: str, address: str = "", *, ready: bool = True, labels: Any = None,
     return found
 
 
-def service(*ports: Any, selector: Any = None, **spec: Any) -> Service:  # noqa: ANN401
+def service(*ports: Any, selector: Any = None, **spec: Any) -> Service:
     spec |= {"selector": LABELS if selector is None else selector, "ports": list(ports)}
     found = decode({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "svc"}, "spec": spec}).object
     assert isinstance(found, Service)

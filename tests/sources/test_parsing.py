@@ -184,7 +184,7 @@ class TestJson:
             max_leaves=10,
         )
     )
-    def test_what_json_writes_is_read_back(self, value: Any) -> None:  # noqa: ANN401 - any JSON
+    def test_what_json_writes_is_read_back(self, value: Any) -> None:
         (document,) = parse_json(json.dumps(value))
         assert isinstance(document, Parsed)
         assert document.value == value
