@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 
 import aiohttp
 from running import Running
@@ -59,16 +60,18 @@ async def ask(session: aiohttp.ClientSession, url: str, question: Question) -> A
     """Ask once; a stream that ends before its last event counts as broken."""
     clock = asyncio.get_running_loop().time
     began = clock()
+    status, pod, request_id, body, error = 0, "", "", b"", ""
     headers = {"content-type": "application/json", **question.headers}
     try:
-        async with session.post(url + CHAT, data=question.body(), headers=headers) as response:
+        async with session.post(url + CHAT, data=BytesIO(question.body()), headers=headers) as response:
+            pod, request_id = response.headers.get("x-simulated-pod", ""), response.headers.get("x-request-id", "")
             body = await response.read()
-    except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-        return Answer(0, began, clock(), error=repr(error))
-    pod, request_id = response.headers.get("x-simulated-pod", ""), response.headers.get("x-request-id", "")
-    if question.stream and response.status == 200 and not body.endswith(DONE):
-        return Answer(0, began, clock(), pod, request_id, body, "the stream ended early")
-    return Answer(response.status, began, clock(), pod, request_id, body)
+            status = response.status
+    except (aiohttp.ClientError, ConnectionError, TimeoutError) as trouble:
+        error = repr(trouble)
+    if question.stream and status == 200 and not body.endswith(DONE):
+        status, error = 0, "the stream ended early"
+    return Answer(status, began, clock(), pod, request_id, body, error)
 
 
 class Load:
