@@ -159,15 +159,27 @@ def _route(rule: ir.Route, limit: int) -> route.Route:
         route=_action(rule, shares),
         typed_per_filter_config=dict(_filters(rule, shares, limit)),
         request_headers_to_remove=[EXAMINED],
-        # Retries need the body again; one that is longer goes through once (envoy.config.route.v3.Route).
-        request_body_buffer_limit=limit if rule.pools else None,
+        request_body_buffer_limit=_kept(rule, limit),
     )
+
+
+def _kept(rule: ir.Route, limit: int) -> int | None:
+    """Return how much of a body is kept for retries; one that is longer goes through once (envoy.config.route.v3)."""
+    if not rule.pools:
+        return None
+    # After an examination Envoy measures by this what the picker sends back, too.
+    return limit + body_limit.ROOM_TO_RENAME if _rewrites(rule) else limit
+
+
+def _rewrites(rule: ir.Route) -> bool:
+    """Whether the picker sees the bodies of this rule, and may send back others."""
+    return any(pool.wants_body(rule.model) for pool in rule.pools)
 
 
 def _filters(rule: ir.Route, shares: list[ir.Weighted], limit: int) -> Mapping[str, Any]:
     if not rule.pools:
         return {}
-    held = body_limit.on_route(limit) if any(pool.wants_body(rule.model) for pool in rule.pools) else {}
+    held = body_limit.on_picking_route(limit) if _rewrites(rule) else {}
     only = shares[0].backend
     if len(shares) == 1 and isinstance(only, ir.Pool):
         return {**held, **picker.on_share(only, body=only.wants_body(rule.model))}

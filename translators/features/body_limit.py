@@ -18,7 +18,17 @@ from translators import ir
 from translators.emit.packing import http_filter, pack
 from translators.settings import Settings
 
+_UINT32_MAX = (1 << 32) - 1
+
 NAME = "envoy.filters.http.buffer"
+ROOM = "envoy.filters.http.buffer/room"
+"""The filter's second instance. The first one makes its limit Envoy's own for all that follows; this one adds room."""
+
+ROOM_TO_RENAME = 4096
+"""How many bytes a body of any allowed length may grow by when the picker renames its model.
+
+A name has 253 characters at most (v1alpha2, TargetModel.name), each of at most 12 bytes in JSON.
+"""
 
 
 def limit(port: ir.Port, settings: Settings) -> int:
@@ -28,11 +38,23 @@ def limit(port: ir.Port, settings: Settings) -> int:
 
 
 def filters(settings: Settings) -> tuple[hcm.HttpFilter, ...]:
-    """Return the filter, which runs only where a route asks for it."""
-    return (http_filter(NAME, pack(buffer.Buffer(max_request_bytes=settings.held_body_limit)), disabled=True),)
+    """Return the filter's instances, which run only where a route asks for them."""
+    config = pack(buffer.Buffer(max_request_bytes=settings.held_body_limit))
+    return (http_filter(NAME, config, disabled=True), http_filter(ROOM, config, disabled=True))
 
 
 @lru_cache(maxsize=64)
 def on_route(limit: int) -> Mapping[str, Any]:
     """Return what makes a route hold bodies up to `limit` bytes and answer 413 to longer ones."""
-    return {NAME: pack(buffer.BufferPerRoute(buffer=buffer.Buffer(max_request_bytes=limit)))}
+    return {NAME: _limit(limit)}
+
+
+@lru_cache(maxsize=64)
+def on_picking_route(limit: int) -> Mapping[str, Any]:
+    """Return the same for a route on which the picker may send back a body that is a little longer."""
+    return {NAME: _limit(limit), ROOM: _limit(limit + ROOM_TO_RENAME)}
+
+
+def _limit(limit: int) -> Any:
+    # Envoy counts in 32 bits here.
+    return pack(buffer.BufferPerRoute(buffer=buffer.Buffer(max_request_bytes=min(limit, _UINT32_MAX))))
