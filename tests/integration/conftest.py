@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from running import EXAMPLE, FINDERS, Running, Start, free_port
-from shop import Shop
+from shop import LONGEST_NAME, Shop
 from witness import witness
 
 from pointsman.installation import Installation, Options
@@ -53,7 +53,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         port = await stack.enter_async_context(witness())
         folder = Path(shutil.copytree(SHOP, tmp_path_factory.mktemp("shop") / "folder"))
         for file in folder.rglob("*.yaml"):
-            file.write_text(file.read_text().replace("WITNESS", str(port)))
+            file.write_text(file.read_text().replace("WITNESS", str(port)).replace("LONGEST", LONGEST_NAME))
         yield Shop(await starter(stack)(folder, finder=request.param), request.param)
 
 

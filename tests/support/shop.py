@@ -14,6 +14,9 @@ MEBIBYTE = 2**20
 LIMIT = 20 * MEBIBYTE
 """The bufferLimit of the shop's ClientTrafficPolicy, in bytes."""
 
+LONGEST_NAME = "🚂" * 253
+"""What the model `renamed` becomes: no name of a target may be longer."""
+
 
 @dataclass(frozen=True)
 class Testimony:
