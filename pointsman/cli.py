@@ -52,6 +52,19 @@ Workers = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything that the children log.")]
 
 
+def _check(**addresses: str) -> None:
+    """Raise Failure for an option that is no address; `metrics` has to be HOST:PORT."""
+    from pointsman.bootstrap import address
+
+    for option, text in addresses.items():
+        try:
+            parsed = address(text)
+        except ValueError as error:
+            raise Failure(f"--{option} {error}") from None
+        if option == "metrics" and "socket_address" not in parsed:
+            raise Failure(f"--{option} {text}: not HOST:PORT")
+
+
 @app.command()
 def up(
     folder: Folder,
@@ -124,6 +137,7 @@ def control_plane(
     from pointsman.serving import serve
 
     configure()
+    _check(xds=xds, admin=admin)
     for folder in folders:
         existing(folder)
     uvloop.run(serve(folders, xds=xds, admin=admin, bind=bind, model_finder=model_finder, places=places))
@@ -140,6 +154,7 @@ def picker(
     """Choose the model server for each request, on Envoy's behalf."""
     import uvloop
 
+    _check(xds=xds, listen=listen, metrics=metrics)
     from picker import ENVIRONMENT, PickerSettings, serve
     from pointsman.signals import stop_on_signals
 
@@ -174,6 +189,18 @@ def simulate(
     for folder in (*folders, pods):
         existing(folder)
     uvloop.run(run(folders, pods))
+
+
+@app.command(
+    "lora-syncer",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def lora_syncer(arguments: typer.Context) -> None:
+    """Keep a model server's LoRA adapters as a ConfigMap names them: the sidecar, with the sidecar's own flags."""
+    from lora_syncer import main as run
+
+    raise typer.Exit(run(arguments.args))
 
 
 @app.command()

@@ -49,8 +49,8 @@ async def serve(
     plane.take(await asyncio.to_thread(source.read))
     try:
         await server.start()
-    except RuntimeError as error:
-        raise Failure(f"--xds {xds}: {error}") from None
+    except RuntimeError:
+        raise Failure(f"--xds {xds}: cannot be bound") from None
     try:
         await endpoint.start()
         async for reading in source.watch(stop):

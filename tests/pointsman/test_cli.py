@@ -83,3 +83,22 @@ def test_the_version_is_printed_and_starts_fast() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert run(app, ["version"]).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "control-plane {folder} --xds nonsense --admin 127.0.0.1:0",
+            "--xds nonsense: neither unix:PATH nor HOST:PORT",
+        ),
+        ("control-plane {folder} --xds unix:/x --admin 1x", "--admin 1x: neither unix:PATH nor HOST:PORT"),
+        ("control-plane {folder}/none --xds unix:/x --admin unix:/y", "{folder}/none: no such folder"),
+        ("picker --xds unix:/x --listen unix:/y --metrics unix:/z", "--metrics unix:/z: not HOST:PORT"),
+        ("simulate {folder} --pods {folder}/none", "{folder}/none: no such folder"),
+    ],
+)
+def test_a_childs_mistaken_option_is_one_clear_line(words: str, message: str, tmp_path: Path) -> None:
+    result = run(app, [word.format(folder=tmp_path) for word in words.split()])
+    assert result.exit_code == 2
+    assert result.stderr == f"pointsman: {message.format(folder=tmp_path)}\n"
