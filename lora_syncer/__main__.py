@@ -1,0 +1,5 @@
+import sys
+
+from lora_syncer.program import main
+
+sys.exit(main())
