@@ -32,12 +32,60 @@ class _RuntimeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Runtime.Value
     DESCRIPTOR: _descriptor.EnumDescriptor
     RUNTIME_VLLM: _Runtime.ValueType  # 0
     RUNTIME_SGLANG: _Runtime.ValueType  # 1
+    RUNTIME_TENSORRT_LLM: _Runtime.ValueType  # 2
+    RUNTIME_TRITON: _Runtime.ValueType  # 3
+    RUNTIME_TGI: _Runtime.ValueType  # 4
 
 class Runtime(_Runtime, metaclass=_RuntimeEnumTypeWrapper): ...
 
 RUNTIME_VLLM: Runtime.ValueType  # 0
 RUNTIME_SGLANG: Runtime.ValueType  # 1
+RUNTIME_TENSORRT_LLM: Runtime.ValueType  # 2
+RUNTIME_TRITON: Runtime.ValueType  # 3
+RUNTIME_TGI: Runtime.ValueType  # 4
 Global___Runtime: _TypeAlias = Runtime  # noqa: Y015
+
+class _Strategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Strategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STRATEGY_DEFAULT: _Strategy.ValueType  # 0
+    """Queue length, KV-cache use and adapters."""
+    STRATEGY_PREFIX_CACHE: _Strategy.ValueType  # 1
+    """The same, balanced against how much of the prompt a pod is likely to have cached."""
+
+class Strategy(_Strategy, metaclass=_StrategyEnumTypeWrapper): ...
+
+STRATEGY_DEFAULT: Strategy.ValueType  # 0
+"""Queue length, KV-cache use and adapters."""
+STRATEGY_PREFIX_CACHE: Strategy.ValueType  # 1
+"""The same, balanced against how much of the prompt a pod is likely to have cached."""
+Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
+
+class _Unlisted:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnlistedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Unlisted.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNLISTED_SHEDDABLE: _Unlisted.ValueType  # 0
+    """v1alpha2: served as it is, the first to be shed."""
+    UNLISTED_STANDARD: _Unlisted.ValueType  # 1
+    """v1: served as it is with priority 0, not shed."""
+    UNLISTED_REFUSED: _Unlisted.ValueType  # 2
+    """Answered 404."""
+
+class Unlisted(_Unlisted, metaclass=_UnlistedEnumTypeWrapper): ...
+
+UNLISTED_SHEDDABLE: Unlisted.ValueType  # 0
+"""v1alpha2: served as it is, the first to be shed."""
+UNLISTED_STANDARD: Unlisted.ValueType  # 1
+"""v1: served as it is with priority 0, not shed."""
+UNLISTED_REFUSED: Unlisted.ValueType  # 2
+"""Answered 404."""
+Global___Unlisted: _TypeAlias = Unlisted  # noqa: Y015
 
 class _Criticality:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -67,6 +115,11 @@ class Pool(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    UNLISTED_FIELD_NUMBER: _builtins.int
+    OBJECTIVES_FIELD_NUMBER: _builtins.int
+    REWRITES_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"namespace/name"; also the value of the gRPC metadata key x-pointsman-pool, by which Envoy says
     on each exchange which pool it asks for.
@@ -75,11 +128,25 @@ class Pool(_message.Message):
     """The Envoy cluster of the pool, and the name of its ClusterLoadAssignment."""
     runtime: Global___Runtime.ValueType
     """The model servers' dialect of metrics."""
+    strategy: Global___Strategy.ValueType
+    """How a pod is chosen."""
+    unlisted: Global___Unlisted.ValueType
+    """What becomes of a request for a model that is not in `models`."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
-        """The models that InferenceModels declare for the pool, by name.  A request for any other model is
-        passed on as it is, with criticality SHEDDABLE (Inference Extension v0.5.1, requestcontrol).
-        """
+        """The models that InferenceModels declare for the pool, by name."""
+
+    @_builtins.property
+    def objectives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Objective]:
+        """InferenceObjectives of the pool, by name: a request names one in a header."""
+
+    @_builtins.property
+    def rewrites(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rewrite]:
+        """InferenceModelRewrites of the pool, in order of precedence; the first that matches applies."""
+
+    @_builtins.property
+    def thresholds(self) -> Global___Thresholds:
+        """Beyond these a pod counts as saturated."""
 
     def __init__(
         self,
@@ -88,14 +155,92 @@ class Pool(_message.Message):
         cluster: _builtins.str = ...,
         models: _abc.Iterable[Global___Model] | None = ...,
         runtime: Global___Runtime.ValueType = ...,
+        strategy: Global___Strategy.ValueType = ...,
+        unlisted: Global___Unlisted.ValueType = ...,
+        objectives: _abc.Iterable[Global___Objective] | None = ...,
+        rewrites: _abc.Iterable[Global___Rewrite] | None = ...,
+        thresholds: Global___Thresholds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "models", b"models", "name", b"name", "runtime", b"runtime"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "models", b"models", "name", b"name", "objectives", b"objectives", "rewrites", b"rewrites", "runtime", b"runtime", "strategy", b"strategy", "thresholds", b"thresholds", "unlisted", b"unlisted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pool: _TypeAlias = Pool  # noqa: Y015
+
+@_typing.final
+class Objective(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    priority: _builtins.int
+    """Negative: may be shed."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        priority: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "priority", b"priority"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Objective: _TypeAlias = Objective  # noqa: Y015
+
+@_typing.final
+class Rewrite(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Exact names; none means every model."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]: ...
+    def __init__(
+        self,
+        *,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        targets: _abc.Iterable[Global___Target] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rewrite: _TypeAlias = Rewrite  # noqa: Y015
+
+@_typing.final
+class Thresholds(_message.Message):
+    """Zero means the default: a queue of 5, a KV-cache use of 0.8."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    KV_CACHE_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    kv_cache: _builtins.float
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        kv_cache: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kv_cache", b"kv_cache", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Thresholds: _TypeAlias = Thresholds  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
