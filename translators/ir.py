@@ -125,10 +125,14 @@ Backend = Pool | Service
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """A backend's share of a rule. A broken backend keeps its share, and answers 500 for it (HTTPBackendRef)."""
+    """A backend's share of a rule. A broken backend keeps its share, and answers 500 for it (HTTPBackendRef).
+
+    to_pool: whether an InferencePool is meant, be it there or not.
+    """
 
     weight: int
     backend: Backend | None
+    to_pool: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +165,8 @@ class Route:
 
     @property
     def inference(self) -> bool:
-        """Whether the rule is an inference route: it chooses by model, or leads to a pool."""
-        return self.model is not None or bool(self.pools)
+        """Whether the rule is an inference route: it chooses by model, or is meant to lead to a pool."""
+        return self.model is not None or any(share.to_pool for share in self.backends)
 
 
 @dataclass(frozen=True, slots=True)

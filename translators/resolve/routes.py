@@ -56,7 +56,8 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         found = backends.find(Reference(route.key.namespace, ref, f"{where}.backendRefs[{number}]"))
         if isinstance(found, ir.Problem):
             problems.append(found)
-        shares.append(ir.Weighted(ref.weight, None if isinstance(found, ir.Problem) else found))
+        backend = None if isinstance(found, ir.Problem) else found
+        shares.append(ir.Weighted(ref.weight, backend, to_pool=ref.kind == "InferencePool"))
     if not rule.backend_refs and not refusal:
         refusal = f"HTTPRoute {route.key.namespace}/{route.key.name}: {where} has no backendRefs."
     timeouts = rule.timeouts
