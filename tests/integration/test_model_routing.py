@@ -196,10 +196,11 @@ async def test_a_rule_without_a_model_takes_what_the_models_leave(shop: Shop) ->
     ("body", "json_to_metadata", "ai_protocol_manager"),
     [
         (b'{"model":"alpha","model":"witness"}', 200, 400),
+        (b'{"model":"witness","x":{"y":1,"y":2}}', 200, 400),
         (b'{"model":"witness","x":' + b"[" * 17 + b"]" * 17 + b"}", 200, 400),
         (b'\xef\xbb\xbf{"model":"witness"}', 200, 400),
     ],
-    ids=["repeated", "deep", "byte order mark"],
+    ids=["repeated model", "repeated key", "deep", "byte order mark"],
 )
 async def test_what_only_one_of_the_ways_takes(
     shop: Shop, body: bytes, json_to_metadata: int, ai_protocol_manager: int

@@ -166,6 +166,14 @@ async def test_a_rule_that_cannot_serve(shop: Shop, model: str, status: int, mes
     assert (answer.status, answer.error) == (status, broken(f"{message} (model `{model}`)", code))
 
 
+async def test_a_rule_to_a_pool_that_does_not_exist(shop: Shop) -> None:
+    answer = await shop.send("no JSON", host="broken.example", path="/no-such-pool")
+    assert (answer.status, answer.error) == (
+        500,
+        broken("No backend of this rule can be reached.", "misconfigured_route"),
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "status", "body"),
     [
