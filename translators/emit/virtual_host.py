@@ -58,11 +58,11 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
                 examined.add(rule.match)
                 yield from memo(_examine, rule.name, rule.match, finder, limit)
         elif rule.pools and rule.served and models and not listed and _takes_models_list(rule.match):
-            yield _list_models(rule.name + "/models", rule.match, models)
+            yield memo(_list_models, rule.name + "/models", rule.match, tuple(models.items()))
             listed = rule.match == ir.Match(rule.match.path)
         yield memo(_route, rule, limit)
     if models and not listed:
-        yield _list_models("models", ir.Match(_MODELS), models)
+        yield memo(_list_models, "models", ir.Match(_MODELS), tuple(models.items()))
     if chooses:
         yield from _unanswered()
 
@@ -130,12 +130,12 @@ def _unanswered() -> tuple[route.Route, ...]:
     )
 
 
-def _list_models(name: str, match: ir.Match, models: dict[str, int]) -> route.Route:
+def _list_models(name: str, match: ir.Match, models: tuple[tuple[str, int], ...]) -> route.Route:
     listing = replace(match, path=_MODELS, method="GET")
     return route.Route(
         name=name,
         match=_match(listing, _conditions(listing)),
-        direct_response=models_list.action(models),
+        direct_response=models_list.action(dict(models)),
         response_headers_to_add=[models_list.CONTENT_TYPE],
     )
 
