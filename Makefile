@@ -6,10 +6,11 @@ READY := .venv/.ready
 .PHONY: demo test lint fast bench protos lock goldens clean
 
 demo: $(READY)
-	$(BIN)/pointsman demo examples/model-routing
+	@$(BIN)/pointsman demo examples/model-routing
 
-test: lint
-	$(BIN)/python -m pytest
+# The tests with real Envoy run one after the other, since some of them hold the gateway to times.
+test: lint fast
+	$(BIN)/python -m pytest tests/integration
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -32,11 +33,12 @@ protos: $(READY)
 
 # The environment is made once and made again only when the lock file changes.
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Pointsman needs Python 3.11 or later: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@echo 'Setting up .venv (once; takes about a minute) ...'
+	@$(PYTHON) -c 'import sys; sys.exit("Pointsman needs Python 3.11 or later: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-annotate --no-header \
