@@ -9,22 +9,25 @@ from typing import NoReturn
 
 import msgspec
 
-from resources.core import Deployment, EndpointSlice, Namespace, Pod, Service
+from resources.core import ConfigMap, EndpointSlice, Namespace, Service
 from resources.durations import Duration
 from resources.fields import PATTERN_WORDS, FieldError, is_subdomain
 from resources.gateway import Gateway, GatewayClass, ReferenceGrant
 from resources.inference import InferenceModel, InferencePool, XInferencePool
 from resources.meta import Key, Object
+from resources.pods import Pod
 from resources.policies import BackendTrafficPolicy, ClientTrafficPolicy
 from resources.quantities import Quantity
 from resources.routes import HTTPRoute
 from resources.survey import choices, join, survey
+from resources.workloads import Deployment, LeaderWorkerSet, ReplicaSet, RoleBasedGroup, StatefulSet
 
 KINDS: Mapping[tuple[str, str], type[Object]] = {
     (kind.GROUP, kind.KIND): kind
     for kind in (
         BackendTrafficPolicy,
         ClientTrafficPolicy,
+        ConfigMap,
         Deployment,
         EndpointSlice,
         Gateway,
@@ -32,15 +35,19 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         HTTPRoute,
         InferenceModel,
         InferencePool,
+        LeaderWorkerSet,
         Namespace,
         Pod,
         ReferenceGrant,
+        ReplicaSet,
+        RoleBasedGroup,
         Service,
+        StatefulSet,
         XInferencePool,
     )
 }
-# Kinds that belong beside the others in any folder and say nothing to a gateway: not worth a line.
-SILENT_KINDS = frozenset({("", "ConfigMap"), ("", "Secret")})
+# A Secret belongs beside the others in any folder and is not worth a line; what is not read cannot be told either.
+SILENT_KINDS = frozenset({("", "Secret")})
 
 _DEFAULT_NAMESPACE = "default"
 _PLACE = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
