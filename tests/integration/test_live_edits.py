@@ -138,7 +138,7 @@ async def test_a_deployment_is_scaled(running: Running) -> None:
 
 
 async def are_its_pods_used(running: Running, clients: Load, count: int) -> bool:
-    """Whether the pool has so many pods, and the requests of this moment are served by all of them and by nobody else."""
+    """Whether the pool has so many pods, and the requests of this moment are served by all of them and nobody else."""
     pods = await running.pods("default/right")
     if len(pods) != count:
         return False
