@@ -43,8 +43,7 @@ def configure() -> None:
                 else (structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json))
             ),
         ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
 
 
