@@ -15,6 +15,7 @@ from simulator import manifests
 from simulator.addresses import candidates
 from simulator.faults import Fault, Mode
 from simulator.server import ModelServer, Site
+from simulator.spec import ServerSpec
 from simulator.workloads import Plan, PodPlan
 
 _LOOPBACK = "127.0.0.1"
@@ -25,20 +26,16 @@ _TAKEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
 
 @dataclass(frozen=True, slots=True)
 class RunningPod:
-    """A pod that serves: its plan, and where it really listens."""
+    """A pod that is there: its plan, its IP address, and its server if it has one."""
 
     plan: PodPlan
-    server: ModelServer
+    address: str
+    server: ModelServer | None
 
     @property
-    def address(self) -> str:
-        """The pod's IP address."""
-        return self.server.site.host
-
-    @property
-    def port(self) -> int:
+    def port(self) -> int | None:
         """The port on which the server listens; not the plan's where that could not be had."""
-        return self.server.site.port
+        return None if self.server is None else self.server.site.port
 
     def manifest(self) -> dict[str, object]:
         """Write the pod as a Kubernetes object."""
@@ -82,12 +79,14 @@ class Fleet:
             pods: dict[tuple[str, str], RunningPod] = {}
             for wanted in plan.pods:
                 pod = self._pods.get(wanted.key)
+                if pod is not None and pod.plan.revision != wanted.revision:
+                    pod = None
                 try:
-                    pods[wanted.key] = pod or await self._start(wanted, {**self._pods, **pods}.values())
+                    pods[wanted.key] = pod or await self._start(wanted, (*self._pods.values(), *pods.values()))
                 except OSError as error:
                     problems.append(f"Pod {wanted.namespace}/{wanted.name}: {error}")
-            gone = [pod for key, pod in self._pods.items() if key not in pods]
-            changed = pods.keys() != self._pods.keys()
+            gone = [pod for key, pod in self._pods.items() if pods.get(key) is not pod]
+            changed = bool(gone) or pods.keys() != self._pods.keys()
             self._pods = pods
             if self._publish is not None and (changed or not self._published):
                 self._published = True
@@ -108,7 +107,7 @@ class Fleet:
     async def switch(self, fault: Fault) -> None:
         """Switch a pod's fault. Raises KeyError when no such pod is ready."""
         for pod in self._pods.values():
-            if pod.plan.name == fault.pod:
+            if pod.plan.name == fault.pod and pod.server is not None:
                 await pod.server.switch(fault.mode, fault.duration)
                 return
         raise KeyError(fault.pod)
@@ -119,10 +118,11 @@ class Fleet:
 
     async def _start(self, plan: PodPlan, others: Iterable[RunningPod]) -> RunningPod:
         taken = {pod.address for pod in others}
-        for address in islice(candidates(*plan.key), _TRIES):
-            if address in taken:
-                continue
-            server = self._server(plan, address, plan.spec.port)
+        free = (address for address in islice(candidates(*plan.key), _TRIES) if address not in taken)
+        if plan.spec is None:
+            return RunningPod(plan, next(free, _LOOPBACK), None)
+        for address in free:
+            server = self._server(plan, plan.spec, address, plan.spec.port)
             try:
                 await server.start()
             except OSError as error:
@@ -131,16 +131,17 @@ class Fleet:
                 if error.errno == errno.EADDRNOTAVAIL:
                     break
                 continue
-            return RunningPod(plan, server)
-        server = self._server(plan, _LOOPBACK, 0)
+            return RunningPod(plan, address, server)
+        server = self._server(plan, plan.spec, _LOOPBACK, 0)
         await server.start()
-        return RunningPod(plan, server)
+        return RunningPod(plan, _LOOPBACK, server)
 
-    def _server(self, plan: PodPlan, address: str, port: int) -> ModelServer:
-        return ModelServer(Site(plan.name, address, port), plan.spec, plan.timing, self.switch)
+    def _server(self, plan: PodPlan, spec: ServerSpec, address: str, port: int) -> ModelServer:
+        return ModelServer(Site(plan.name, address, port), spec, plan.timing, self.switch)
 
     async def _let_go(self, pod: RunningPod) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._linger):
                 await self._hurry.wait()
-        await pod.server.stop(self._grace)
+        if pod.server is not None:
+            await pod.server.stop(self._grace)

@@ -18,12 +18,14 @@ FILE_NAME = "simulated-pods.json"
 
 def pod(plan: PodPlan, address: str, listening: int | None) -> dict[str, object]:
     """Write one pod as a manifest; `listening` is the server's real port, None while it does not listen."""
-    port = plan.spec.port
     annotations = dict(plan.annotations)
-    if listening is not None and listening != port:
-        annotations[PORTS_ANNOTATION] = f"{port}={listening}"
-    ready = "False" if listening is None else "True"
-    ports = plan.ports or (Port(port),)
+    ports = plan.ports
+    if plan.spec is not None:
+        port = plan.spec.port
+        ports = ports or (Port(port),)
+        if listening is not None and listening != port:
+            annotations[PORTS_ANNOTATION] = f"{port}={listening}"
+    ready = "True" if plan.spec is None or listening is not None else "False"
     return {
         "apiVersion": "v1",
         "kind": "Pod",

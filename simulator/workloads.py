@@ -1,25 +1,18 @@
 """Which pods the world's workloads mean: plan(world) -> pods to simulate, and notices about what is not. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from math import isfinite
 
-import msgspec
-
-from resources import Container, Deployment, World
+from resources import Container, World
 from simulator.commands import Launch, find_server
+from simulator.members import Member, workloads
 from simulator.spec import CommandError, ServerSpec, Timing
+from simulator.variables import Variables
 
 _ANNOTATION = "simulator.pointsman.dev/"
 # On a pod template: the paths, between blanks, at which its servers find no LoRA adapter.
 _ABSENT = _ANNOTATION + "absent-adapters"
-# Kubernetes' alphabet for generated names: no vowels, so no words (apimachinery, util/rand).
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_SUFFIX = 5
-_HASH = 10
-# A pod's name is a DNS label, and what precedes the generated part is cut to fit (apiserver, names/generate.go).
-_PREFIX = 63 - _SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +26,22 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class PodPlan:
-    """One pod to simulate. Pods of the same name are the same pod: the name has the template's hash in it."""
+    """One pod to simulate. Pods of the same name and revision are the same pod.
+
+    A pod without a `spec` has an address and serves nothing: it is a node of a server whose leader answers for it.
+    """
 
     namespace: str
     name: str
     workload: str
     container: str
     image: str
-    spec: ServerSpec
+    spec: ServerSpec | None
     timing: Timing
     labels: Mapping[str, str] = field(hash=False)
     annotations: Mapping[str, str] = field(hash=False)
     ports: tuple[Port, ...] = ()
+    revision: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -61,62 +58,60 @@ class Plan:
 
 
 def plan(world: World, timing: Timing | None = None) -> Plan:
-    """Plan the pods of every Deployment; `timing` is that of pods whose annotations say nothing."""
+    """Plan the pods of every workload; `timing` is that of pods whose annotations say nothing."""
     pods: list[PodPlan] = []
-    notices: list[str] = []
-    for _, deployment in sorted(world.all(Deployment).items()):
+    notices: dict[str, None] = {}
+    for workload, members in workloads(world):
+        made: list[PodPlan] = []
         try:
-            pods.extend(_pods(deployment, timing or Timing(), notices))
+            made.extend(_pod(member, world, timing or Timing(), notices, workload) for member in members)
         except CommandError as error:
-            notices.append(f"{deployment.key}: not simulated: {error}")
+            notices[f"{workload}: not simulated: {error}"] = None
+            continue
+        if any(pod.spec is not None for pod in made):
+            pods.extend(made)
+        elif made:
+            notices[f"{workload}: not simulated: no container serves a model"] = None
     return Plan(tuple(pods), tuple(notices))
 
 
-def _pods(deployment: Deployment, timing: Timing, notices: list[str]) -> Iterator[PodPlan]:
-    containers = deployment.spec.template.spec.containers
-    served = [(container, spec) for container in containers if (spec := find_server(_launch(container))) is not None]
-    if not served:
-        notices.append(f"{deployment.key}: not simulated: no container serves a model")
-        return
-    container, spec = served[0]
-    notices.extend(
-        f"{deployment.key}: container {other.name} is not simulated: {container.name} stands for the pod"
-        for other, _ in served[1:]
-    )
-    template = deployment.spec.template
-    annotations = dict(template.metadata.annotations)
-    digest = _letters(msgspec.json.encode(template, enc_hook=str, order="deterministic"), _HASH)
-    pattern = PodPlan(
-        namespace=deployment.key.namespace,
-        name="",
-        workload=deployment.metadata.name,
+def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None], workload: str) -> PodPlan:
+    """Plan one pod; what of it is not simulated is put down in `notices`."""
+    variables = Variables(world, member.workload.namespace, member.env)
+    containers = member.template.spec.containers
+    served: list[tuple[Container, ServerSpec]] = []
+    if member.leads:
+        launches = ((container, _launch(container, variables)) for container in containers)
+        served = [(container, spec) for container, launch in launches if (spec := find_server(launch)) is not None]
+    container, spec = served[0] if served else (containers[0] if containers else Container(name="none"), None)
+    for other, _ in served[1:]:
+        notices[f"{workload}: container {other.name} is not simulated: {container.name} stands for the pod"] = None
+    annotations = member.template.metadata.annotations
+    if spec is not None:
+        spec = replace(spec, absent_adapters=tuple(annotations.get(_ABSENT, "").split()))
+    return PodPlan(
+        namespace=member.workload.namespace,
+        name=member.name,
+        workload=member.workload.name,
         container=container.name,
         image=container.image,
-        spec=replace(spec, absent_adapters=tuple(annotations.get(_ABSENT, "").split())),
+        spec=spec,
         timing=_timing(annotations, timing),
-        labels={**template.metadata.labels, "pod-template-hash": digest},
+        labels=member.labels,
         annotations=annotations,
-        ports=tuple(Port(port.container_port, port.name or "", port.protocol) for port in container.ports),
+        ports=tuple(Port(port.container_port, port.name, port.protocol) for port in container.ports),
+        revision=member.revision,
     )
-    replicas = 1 if deployment.spec.replicas is None else deployment.spec.replicas
-    prefix = f"{deployment.metadata.name}-{digest}-"[:_PREFIX]
-    for place in range(replicas):
-        suffix = _letters(f"{deployment.key}/{digest}/{place}".encode(), _SUFFIX)
-        yield replace(pattern, name=prefix + suffix)
 
 
-def _launch(container: Container) -> Launch:
-    known = tuple((variable.name, variable.value) for variable in container.env if variable.value is not None)
-    return Launch(container.name, container.image, tuple(container.command), tuple(container.args), known)
-
-
-def _letters(data: bytes, length: int) -> str:
-    number = int.from_bytes(blake2b(data, digest_size=16).digest())
-    letters = []
-    for _ in range(length):
-        number, place = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[place])
-    return "".join(letters)
+def _launch(container: Container, variables: Variables) -> Launch:
+    return Launch(
+        container.name,
+        container.image,
+        tuple(container.command),
+        tuple(container.args),
+        variables.known(container),
+    )
 
 
 def _timing(annotations: Mapping[str, str], default: Timing) -> Timing:

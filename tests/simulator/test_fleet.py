@@ -38,8 +38,13 @@ async def fleet() -> AsyncIterator[Fleet]:
     await fleet.stop()
 
 
+def url(pod: RunningPod) -> str:
+    assert pod.server is not None
+    return pod.server.site.url
+
+
 async def healthy(client: ClientSession, pod: RunningPod) -> bool:
-    async with client.get(pod.server.site.url + "/health") as response:
+    async with client.get(url(pod) + "/health") as response:
         return response.status == HTTPStatus.OK and response.headers["x-simulated-pod"] == pod.plan.name
 
 
@@ -97,7 +102,7 @@ async def test_a_pod_that_goes_serves_on_until_everybody_knows(client: ClientSes
     await fleet.apply(Plan())
     assert fleet.pods == ()
     assert await healthy(client, pod)
-    async with client.post(pod.server.site.url + "/v1/chat/completions", json=CHAT | {"stream": True}) as response:
+    async with client.post(url(pod) + "/v1/chat/completions", json=CHAT | {"stream": True}) as response:
         await fleet.stop()
         assert (await response.read()).endswith(b"data: [DONE]\n\n")
 
@@ -128,12 +133,35 @@ async def test_faults_by_name_and_by_any_other_pod(fleet: Fleet, client: ClientS
     await fleet.fail("a", Mode.REFUSE)
     with pytest.raises(ClientConnectorError):
         await healthy(client, first)
-    address = second.server.site.url + "/simulator/fault"
+    address = url(second) + "/simulator/fault"
     async with client.post(address, json={"mode": "none", "pod": "a"}) as response:
         assert response.status == HTTPStatus.NO_CONTENT
     assert await healthy(client, first)
     with pytest.raises(KeyError):
         await fleet.fail("z", Mode.HANG)
+
+
+async def test_another_revision_takes_the_place_of_a_pod_of_the_same_name(client: ClientSession) -> None:
+    published: list[list[RunningPod]] = []
+    fleet = Fleet(lambda pods: published.append(list(pods)), linger=0.0)
+    plan = planned("set-0", port=free_port())
+    await fleet.apply(plan)
+    await fleet.apply(Plan((replace(plan.pods[0], revision="2"),)))
+    (old,), (new,) = published
+    assert (new.plan.name, new.plan.revision, old is new) == ("set-0", "2", False)
+    assert (old.address, old.port) != (new.address, new.port)
+    assert await healthy(client, new)
+    await fleet.stop()
+
+
+async def test_a_pod_without_a_server_has_an_address_of_its_own(fleet: Fleet) -> None:
+    leader = planned("a", port=free_port()).pods[0]
+    await fleet.apply(Plan((leader, replace(leader, name="a-1", spec=None))))
+    first, second = fleet.pods
+    assert (second.server, second.port, first.address != second.address) == (None, None, True)
+    assert second.manifest()["status"]["podIP"] == second.address  # type: ignore[index]
+    with pytest.raises(KeyError):
+        await fleet.fail("a-1", Mode.HANG)
 
 
 async def test_many_servers_in_one_process(fleet: Fleet, client: ClientSession) -> None:

@@ -4,7 +4,7 @@ import msgspec
 import yaml
 
 from resources import PORTS_ANNOTATION, Pod, Upsert, World, decode
-from simulator import Plan, Timing, manifests, plan
+from simulator import Plan, PodPlan, ServerSpec, Timing, manifests, plan
 
 SERVING = """
 apiVersion: apps/v1
@@ -34,6 +34,11 @@ def world(*texts: str) -> World:
     return World().apply(Upsert(each) for each in objects if each is not None)
 
 
+def spec(pod: PodPlan) -> ServerSpec:
+    assert pod.spec is not None
+    return pod.spec
+
+
 def names(planned: Plan) -> list[str]:
     return [pod.name for pod in planned.pods]
 
@@ -46,7 +51,7 @@ def test_a_pod_for_each_replica() -> None:
         deployment, digest, suffix = pod.name.split("-")
         assert (deployment, len(digest), len(suffix)) == ("qwen", 10, 5)
         assert pod.labels == {"app": "qwen", "pod-template-hash": digest}
-        assert (pod.namespace, pod.container, pod.spec.port) == ("default", "serving", 8000)
+        assert (pod.namespace, pod.container, spec(pod).port) == ("default", "serving", 8000)
 
 
 def test_names_are_stable_across_replicas_and_change_with_the_template() -> None:
@@ -96,7 +101,7 @@ def test_timing_by_annotation() -> None:
 
 def test_absent_adapters_by_annotation() -> None:
     planned = annotated("{simulator.pointsman.dev/absent-adapters: /lora/a org/b}")
-    assert planned.pods[0].spec.absent_adapters == ("/lora/a", "org/b")
+    assert spec(planned.pods[0]).absent_adapters == ("/lora/a", "org/b")
 
 
 def test_a_wrong_annotation_is_named() -> None:
