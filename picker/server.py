@@ -19,6 +19,7 @@ import grpc
 from picker.access_log import AccessLog
 from picker.exchange import Exchange, Pool, refuse
 from picker.in_flight import InFlight
+from picker.logs import Log
 from picker.pools import Directory
 from picker.telemetry import Telemetry
 from protos.pointsman.envoy.v1.access_log_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
@@ -44,7 +45,7 @@ SERVER_OPTIONS = (
 
 # How long a request may wait for a pool that Envoy knows already and the control plane has not told us of: less than
 # Envoy waits for us.
-_PATIENCE = 0.4
+_PATIENCE = 1.5
 _HANDLERS_LIMIT = 10_000
 
 
@@ -63,6 +64,7 @@ class Picker:
         clock: Callable[[], float],
         dice: Callable[[], float],
         instance: str,
+        log: Log,
     ) -> None:
         self._directory = directory
         self._in_flight = in_flight
@@ -71,6 +73,8 @@ class Picker:
         self._dice = dice
         # The instance keeps the names of a picker that was restarted apart from those of the one before.
         self._identify = map(f"{instance}-{{}}".format, count()).__next__
+        self._log = log
+        self._explain = log.explains
         self._changed = asyncio.Event()
 
     def announce(self) -> None:
@@ -93,7 +97,9 @@ class Picker:
 
     def open(self, pool: Pool, *, body_follows: bool) -> Exchange:
         """Begin an exchange."""
-        return Exchange(pool, body_follows=body_follows, identify=self._identify, dice=self._dice)
+        return Exchange(
+            pool, body_follows=body_follows, identify=self._identify, dice=self._dice, explain=self._explain
+        )
 
     def receive(self, exchange: Exchange, pool: Pool, envoy: str, request: ProcessingRequest) -> ProcessingResponse:
         """Take one message in and account for what it led to."""
@@ -105,11 +111,24 @@ class Picker:
             picked.began = began
             picked.decision_seconds = now - began
             picked.envoy = envoy
+            if picked.decision.trace is not None:
+                self._log.explain(
+                    "Pod Picked",
+                    id=picked.identity,
+                    pool=pool.name,
+                    model=picked.model,
+                    target_model=picked.target,
+                    reason=picked.decision.reason,
+                    candidates=picked.decision.trace.rows(),
+                )
+            self._telemetry.decide(pool.name, picked.decision.reason)
             self._in_flight.begin(picked)
             if pool.table is not None:
                 pool.table.used_at = now
         elif exchange.refused:
             self._telemetry.refuse(pool.name, exchange.refused)
+            if self._explain:
+                self._log.explain("Request Refused", pool=pool.name, reason=exchange.refused)
         return response
 
     def refuse(self, name: str) -> ProcessingResponse:
