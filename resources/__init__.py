@@ -36,6 +36,7 @@ from resources.gateway import (
 from resources.inference import (
     EXTENSION_PORT,
     INFERENCE_GROUP,
+    OWN_PICKER_LABEL,
     X_INFERENCE_GROUP,
     EndpointPickerPort,
     EndpointPickerRef,
@@ -127,6 +128,7 @@ __all__ = [
     "GATEWAY_GROUP",
     "INFERENCE_GROUP",
     "KINDS",
+    "OWN_PICKER_LABEL",
     "PORTS_ANNOTATION",
     "SERVICE_NAME_LABEL",
     "X_INFERENCE_GROUP",

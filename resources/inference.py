@@ -11,6 +11,12 @@ from resources.meta import Object
 INFERENCE_GROUP = "inference.networking.k8s.io"
 X_INFERENCE_GROUP = "inference.networking.x-k8s.io"
 
+OWN_PICKER_LABEL = "pointsman.dev/picker"
+"""On a Service: "true" says that Pointsman's own picker stands behind it.
+
+A pool that names such a Service is picked for as if it named none.
+"""
+
 FailureMode = Literal["FailOpen", "FailClose"]
 # The port that an extension is expected on when the v1alpha2 pool names none (v1alpha2, Extension.portNumber).
 EXTENSION_PORT = 9002

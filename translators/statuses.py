@@ -55,7 +55,7 @@ def problems(meaning: Meaning) -> Iterator[str]:
     for route in meaning.route_states:
         yield from _lines(route.route.key, dict.fromkeys(p for parent in route.parents for p in parent.problems))
     for pool in meaning.pool_states:
-        if pool.problem and not pool.parents:
+        if pool.problem:
             yield from _lines(pool.pool.key, (pool.problem,))
     for model in meaning.model_states:
         if model.problem:

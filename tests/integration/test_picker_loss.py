@@ -20,7 +20,7 @@ def question(pool: str, *, stream: bool = False, tokens: int = 2) -> Question:
 
 
 def write(folder: Path) -> None:
-    kinds.write(folder / "gateway.yaml", kinds.gateway_class(), kinds.gateway())
+    kinds.write(folder / "gateway.yaml", kinds.gateway_class(), kinds.gateway(), kinds.own_picker())
     flags = "--served-model-name base --enable-lora --max-loras 2 --lora-modules tuned=/tuned"
     kinds.write(folder / "servers.yaml", kinds.deployment("chat", flags, replicas=2))
     rules = []

@@ -23,7 +23,6 @@ metadata: {name: two}
 spec:
   selector: {matchLabels: {app: two}}
   targetPorts: [{number: 8000}]
-  endpointPickerRef: {name: x, port: {number: 9002}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: pod-one, labels: {app: one, more: x}}, spec: {containers: []}}
 ---

@@ -77,11 +77,18 @@ def pool(name: str, app: str, *, failure_mode: str | None = None, port: int = 80
 
 
 def stable_pool(name: str, app: str, *, failure_mode: str | None = None, port: int = 8000) -> Manifest:
-    """A pool of API version v1."""
-    picker = {"name": "no-such-service", "port": {"number": 9002}}
+    """A pool of API version v1; it names `own_picker`."""
+    picker = {"name": "own-picker", "port": {"number": 9002}}
     picker |= {"failureMode": failure_mode} if failure_mode else {}
     spec = {"selector": {"matchLabels": {"app": app}}, "targetPorts": [{"number": port}], "endpointPickerRef": picker}
     return _manifest(f"{STABLE}/v1", "InferencePool", name, spec)
+
+
+def own_picker() -> Manifest:
+    """The Service by which a pool says that Pointsman's own picker is meant."""
+    labels = {"pointsman.dev/picker": "true"}
+    made = _manifest("v1", "Service", "own-picker", {"ports": [{"port": 9002}]})
+    return {**made, "metadata": {**made["metadata"], "labels": labels}}
 
 
 def model(name: str, pool: str, targets: Mapping[str, int] | None = None) -> Manifest:

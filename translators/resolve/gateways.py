@@ -10,17 +10,15 @@ from resources import (
     Gateway,
     GatewayClass,
     HTTPRoute,
-    InferencePool,
     Key,
     Listener,
     Namespace,
     ParentReference,
     World,
-    XInferencePool,
 )
 from translators import ir
 from translators.resolve import hostnames
-from translators.resolve.backends import Backends, models_of
+from translators.resolve.backends import Backends
 from translators.resolve.index import Index, age
 from translators.resolve.policies import (
     NOT_BUILT,
@@ -30,6 +28,7 @@ from translators.resolve.policies import (
     client_settings,
     states,
 )
+from translators.resolve.pools import AnyPool, all_pools, models_of
 from translators.resolve.routes import Rule, precedence, routes_of, rules_of
 from translators.settings import Settings
 
@@ -77,9 +76,9 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """An InferencePool, the Gateways that lead to it ("namespace/name"), its problem and those of its models."""
+    """An InferencePool, the Gateways with a route that refers to it ("namespace/name"), and its problem."""
 
-    pool: InferencePool | XInferencePool
+    pool: AnyPool
     parents: tuple[str, ...]
     problem: ir.Problem | None
 
@@ -141,7 +140,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
         gateways=tuple(gateways),
         gateway_states=tuple(gateway_states),
         route_states=route_states,
-        pool_states=_pool_states(world, backends, gateways),
+        pool_states=_pool_states(world, backends, attachments),
         model_states=_model_states(index, world),
         policy_states=states(index),
         classes=classes,
@@ -389,28 +388,25 @@ def _state(
     return GatewayState(gateway, tuple(p for each in listeners for p in each.problems), listeners)
 
 
-def _pools(world: World) -> list[InferencePool | XInferencePool]:
-    return [*world.all(InferencePool).values(), *world.all(XInferencePool).values()]
-
-
-def _pool_states(world: World, backends: Backends, gateways: Iterable[ir.Gateway]) -> tuple[PoolState, ...]:
-    users: dict[str, list[str]] = defaultdict(list)
-    for gateway in gateways:
-        for backend in gateway.backends:
-            users[backend.cluster].append(gateway.name)
+def _pool_states(
+    world: World, backends: Backends, attachments: Mapping[tuple[str, str], Sequence[_Attachment]]
+) -> tuple[PoolState, ...]:
+    users: dict[Key, list[str]] = defaultdict(list)
+    for (namespace, name), attached in attachments.items():
+        routes = {each.route.key: each.route for each in attached}.values()
+        for key in dict.fromkeys(key for route in routes for key in backends.pools_meant(route)):
+            users[key].append(f"{namespace}/{name}")
     result = []
-    for pool in _pools(world):
+    for pool in all_pools(world):
         found = backends.pool(pool)
-        if isinstance(found, ir.Problem):
-            result.append(PoolState(pool, (), found))
-        else:
-            result.append(PoolState(pool, tuple(users.get(found.cluster, ())), None))
+        problem = found if isinstance(found, ir.Problem) else None
+        result.append(PoolState(pool, tuple(users.get(pool.key, ())), problem))
     return tuple(result)
 
 
 def _model_states(index: Index, world: World) -> tuple[ModelState, ...]:
     result: list[ModelState] = []
-    pools = {(pool.key.group, pool.key.namespace, pool.key.name): pool for pool in _pools(world)}
+    pools = {(pool.key.group, pool.key.namespace, pool.key.name): pool for pool in all_pools(world)}
     for (group, namespace, name), models in index.models.items():
         pool = pools.get((group, namespace, name))
         if pool is None:
