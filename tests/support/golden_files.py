@@ -67,7 +67,7 @@ class Case:
 
     def stale(self) -> list[Path]:
         """Return the files that no case has."""
-        known = {"in.yaml", "settings.yaml", *self.texts()}
+        known = {"in.yaml", "settings.yaml", "envoy.yaml", "status.yaml"}
         return [path for path in self.folder.iterdir() if path.name not in known]
 
 

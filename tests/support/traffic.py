@@ -49,7 +49,7 @@ class Request:
 class Outcome:
     """What becomes of a request. clusters: weights by name."""
 
-    route: str
+    name: str
     status: int = 0
     body: str = ""
     clusters: Mapping[str, int] = field(default_factory=dict)
