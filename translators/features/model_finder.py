@@ -36,9 +36,6 @@ CHOOSE_AGAIN = "envoy.filters.http.set_filter_state"
 AI_MESSAGES = "envoy.extensions.filters.http.ai_protocol_manager.v3."
 REQUEST_INFO = "envoy.extensions.http.ai_filters.request_info.v3.RequestInfo"
 
-LONGEST_NAME = 8192
-"""How many bytes a model's name may have: the limit that json_to_metadata has built in. Longer ones are not found."""
-
 FOUND = "pointsman.model"
 """The metadata namespace of json_to_metadata's findings: `name` as it stands in the body, or `state`."""
 
@@ -108,7 +105,6 @@ def _finder(finder: ModelFinder) -> hcm.HttpFilter:
         info.typed_config.type_url = TYPE_PREFIX + REQUEST_INFO
         # Bodies go on byte for byte: a model server must see what the client signed, hashed or counted.
         handling = ai.RequestHandling(reserialize_body=ai.RequestHandling.DISABLE)
-        handling.limits.inline_string_threshold_bytes.value = LONGEST_NAME
         config = ai.AiProtocolManager(request_handling=handling, filters=[info])
         return http_filter(AI_PROTOCOL_MANAGER, pack_as(AI_MESSAGES + "AiProtocolManager", config), disabled=True)
     return http_filter(JSON_TO_METADATA, pack(_json_to_metadata()), disabled=True)
