@@ -112,11 +112,11 @@ async def test_a_model_that_no_rule_serves(shop: Shop, model: str) -> None:
     }
 
 
-async def test_names_too_long_for_a_header_are_refused(shop: Shop) -> None:
-    for length in (1_000, 5_000, 10_000, 100_000, 1_000_000):
-        answer = await shop.chat("b" * length)
-        assert answer.status in {400, 404}
-        assert answer.error["type"] == "invalid_request_error"
+async def test_a_name_too_long_to_be_found_is_none(shop: Shop) -> None:
+    longest = {"json_to_metadata": 8192, "ai_protocol_manager": 256}[shop.finder]
+    assert (await shop.chat("w" * longest)).error["code"] == "model_not_found"
+    for length in (longest + 1, 100_000, 1_000_000):
+        assert (await shop.chat("w" * length)).error == invalid(NO_MODEL)
 
 
 async def test_a_request_without_a_body_finds_nothing(shop: Shop) -> None:
