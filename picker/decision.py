@@ -1,19 +1,11 @@
 """Which endpoint serves a request: a pure function over a plain table, apart from all I/O.
 
-A `Profile` is a row of filters, a row of weighted scorers and one pick.  A scorer gives every candidate a *cost*:
-lower is better, and 1.0 is what one request that has to wait weighs.  Costs are absolute, never normalised over the
-candidates, so that a queue of one against none does not count as much as a queue of a hundred against none.
+A `Profile` is a row of filters, a row of weighted scorers and one pick.  A filter narrows the candidates, and has a
+reason to give when it leaves nobody.  A scorer gives every candidate a *cost*: lower is better, and 1.0 is what one
+request that has to wait weighs.  Costs are absolute, never normalised over the candidates, so that a queue of one
+against none does not count as much as a queue of a hundred against none.  The pick orders the candidates by the sums.
 
-The default profile adds up three:
-
-- `queue`: requests waiting, as reported, and of those sent since then as many as the pod cannot be expected to run at
-  once;
-- `kv_cache`: the share of the KV cache in use, as reported;
-- `occupancy`: requests running, reported or expected to run, as a share of the most that any pod of the pool runs.
-
-So a pod with nobody waiting comes before one with somebody waiting; among those, the emptier one.  Between two reports
-the choice leans on our own count: each request sent raises its pod's cost at once, which keeps a burst from landing on
-the pod that looked best at the last scrape.
+The callables themselves, and the profiles made of them, are in `picker.strategies`.
 
 The second seat of the decision (inside Envoy) works from the same table; whatever is added here has to be a function
 of the request and the table alone.  The dice are an argument: a callable that returns a float in [0, 1).
@@ -23,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -36,24 +27,56 @@ Dice: TypeAlias = Callable[[], float]
 class Request(Struct, frozen=True, gc=False):
     """What a decision may know of the request.
 
-    `subset` holds the addresses to which the gateway confines the choice (Endpoint Picker Protocol, subset hint);
-    None when it confines nothing.
+    `model` is the name under which servers know it.  `subset` holds the addresses to which the gateway confines the
+    choice (Endpoint Picker Protocol, subset hint); None when it confines nothing.
     """
 
     model: str = ""
     subset: frozenset[str] | None = None
 
 
-Filter: TypeAlias = Callable[[Request, Sequence[Endpoint]], Sequence[Endpoint]]
-Scorer: TypeAlias = Callable[[Request, Table, Sequence[Endpoint]], list[float]]
-Pick: TypeAlias = Callable[[Sequence[Endpoint], list[float], Dice], tuple[Endpoint, ...]]
+Filter: TypeAlias = Callable[[Request, Table, Sequence[Endpoint]], Sequence[Endpoint]]
+# A cost for each candidate; None where the scorer has nothing to say of this request.
+Scorer: TypeAlias = Callable[[Request, Table, Sequence[Endpoint]], list[float] | None]
+# The positions of the candidates to ask, in order, at least one; it may use up the costs.
+Pick: TypeAlias = Callable[[list[float], Dice], list[int]]
 
-# Envoy walks the list when an attempt fails; its retry policy makes two further attempts.
-ALTERNATIVES = 2
+NO_READY_ENDPOINT = "no_ready_endpoint"
+
+
+class Drained(Struct, frozen=True, gc=False):
+    """Nobody is left to choose from, and why: the reason of the filter that left nobody."""
+
+    reason: str
+
+
+class Trace(Struct, frozen=True):
+    """A decision in full: for each candidate its costs by scorer, weights included, and their sum."""
+
+    endpoints: tuple[Endpoint, ...]
+    costs: tuple[tuple[str, list[float]], ...]
+    totals: list[float]
+
+    def rows(self) -> list[dict[str, object]]:
+        """Write it out for the log, the cheapest first."""
+        places = sorted(range(len(self.totals)), key=self.totals.__getitem__)
+        return [
+            {
+                "pod": self.endpoints[place].pod,
+                "address": self.endpoints[place].address,
+                "cost": round(self.totals[place], 3),
+                **{name: round(costs[place], 3) for name, costs in self.costs},
+            }
+            for place in places
+        ]
 
 
 class Decision(Struct, frozen=True, gc=False):
-    """The endpoints in order, the picked one first, and the figures on which the choice rested."""
+    """The endpoints in order, the picked one first, and the figures on which the choice rested.
+
+    `reason` names what told the picked endpoint from the next one: the scorer that saw the greatest advantage in it;
+    "draw" when they were equal; "only" when there was no other.
+    """
 
     endpoints: tuple[Endpoint, ...]
     waiting: float
@@ -63,6 +86,8 @@ class Decision(Struct, frozen=True, gc=False):
     reported: bool
     avoided: bool
     candidates: int
+    reason: str
+    trace: Trace | None = None
 
     @property
     def picked(self) -> Endpoint:
@@ -71,37 +96,46 @@ class Decision(Struct, frozen=True, gc=False):
 
     @property
     def basis(self) -> str:
-        """The figures as a short text for the log, such as ``waiting=3 kv=0.41 running=8 in_flight=2 of=4``."""
+        """The figures as a short text for the log: ``waiting=3 kv=0.41 running=8 in_flight=2 of=4 by=queue``."""
         seen = (
             f"waiting={self.waiting:.0f} kv={self.kv_usage:.2f} running={self.running:.0f} in_flight={self.unreported}"
             if self.reported
             else f"no metrics in_flight={self.unreported}"
         )
-        return f"{seen} of={self.candidates}{' all avoided' if self.avoided else ''}"
+        return f"{seen} of={self.candidates} by={self.reason}{' all avoided' if self.avoided else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Filters in order, scorers with their weights, and the pick that turns costs into an order."""
+    """Filters in order, each with the reason why nobody may be left; scorers with their weights; and the pick."""
 
-    filters: tuple[Filter, ...]
+    filters: tuple[tuple[Filter, str], ...]
     scorers: tuple[tuple[Scorer, float], ...]
     pick: Pick
 
-    def decide(self, request: Request, table: Table, dice: Dice) -> Decision | None:
-        """Choose endpoints for the request; None when there is none to choose from."""
+    def decide(self, request: Request, table: Table, dice: Dice, *, explain: bool = False) -> Decision | Drained:
+        """Choose endpoints for the request; `explain` keeps a trace."""
         candidates: Sequence[Endpoint] = table.endpoints
-        for narrow in self.filters:
-            candidates = narrow(request, candidates)
         if not candidates:
-            return None
-        costs = [0.0] * len(candidates)
+            return Drained(NO_READY_ENDPOINT)
+        for narrow, reason in self.filters:
+            candidates = narrow(request, table, candidates)
+            if not candidates:
+                return Drained(reason)
+        totals = [0.0] * len(candidates)
+        opinions: list[tuple[str, list[float]]] = []
         for scorer, weight in self.scorers:
-            costs = [cost + weight * more for cost, more in zip(costs, scorer(request, table, candidates), strict=True)]
-        endpoints = self.pick(candidates, costs, dice)
-        picked = endpoints[0]
+            costs = scorer(request, table, candidates)
+            if costs is not None:
+                if weight != 1.0:
+                    costs = [weight * cost for cost in costs]
+                totals = [total + cost for total, cost in zip(totals, costs, strict=True)]
+                opinions.append((scorer.__name__, costs))
+        trace = Trace(tuple(candidates), tuple(opinions), list(totals)) if explain else None
+        order = self.pick(totals, dice)
+        picked = candidates[order[0]]
         return Decision(
-            endpoints,
+            tuple([candidates[place] for place in order]),
             picked.waiting,
             picked.running,
             picked.kv_usage,
@@ -109,85 +143,18 @@ class Profile:
             picked.reported,
             picked.avoided,
             len(candidates),
+            _reason(opinions, order),
+            trace,
         )
 
 
-def within_subset(request: Request, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    """Keep those that the gateway allows for this request."""
-    if request.subset is None:
-        return endpoints
-    return [endpoint for endpoint in endpoints if endpoint.address in request.subset]
-
-
-def not_avoided(_request: Request, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    """Keep those that are not avoided; all of them when every one is avoided.
-
-    Avoidance is our opinion: where it would leave nobody, asking a suspected pod is better than a sure 503.
-    """
-    kept = [endpoint for endpoint in endpoints if not endpoint.avoided]
-    return kept or endpoints
-
-
-def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
-    """Count the requests that would be waiting before this one."""
-    mean, peak = table.mean_waiting, table.peak_running
-    costs = []
-    for endpoint in endpoints:
-        if not endpoint.reported:
-            costs.append(mean)
-            continue
-        waiting = endpoint.waiting
-        unreported = endpoint.in_flight - endpoint.in_flight_at_scrape
-        if unreported > 0:
-            # A pod that lets requests wait is full: whatever came since waits too.
-            room = 0.0 if waiting else peak - endpoint.running
-            if unreported > room:
-                waiting += unreported - room if room > 0.0 else unreported
-        costs.append(waiting)
-    return costs
-
-
-def kv_cache(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
-    """Read the share of the KV cache in use, 0..1."""
-    mean = table.mean_kv_usage
-    return [endpoint.kv_usage if endpoint.reported else mean for endpoint in endpoints]
-
-
-def occupancy(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
-    """Work out the requests running (for a pod that reports nothing: sent there) as a share of the pool's peak."""
-    peak = table.peak_running
-    costs = []
-    for endpoint in endpoints:
-        if not endpoint.reported:
-            costs.append(endpoint.in_flight / peak)
-            continue
-        running = endpoint.running
-        unreported = endpoint.in_flight - endpoint.in_flight_at_scrape
-        if unreported > 0 and not endpoint.waiting and running < peak:
-            running = min(peak, running + unreported)
-        costs.append(running / peak)
-    return costs
-
-
-def cheapest(endpoints: Sequence[Endpoint], costs: list[float], dice: Dice) -> tuple[Endpoint, ...]:
-    """Order the cheapest endpoint and its alternatives; equals are drawn at random.  Uses up `costs`."""
-    if len(endpoints) == 1:
-        return (endpoints[0],)
-    chosen = []
-    for _ in range(min(len(costs), 1 + ALTERNATIVES)):
-        lowest = min(costs)
-        index = costs.index(lowest)
-        ties = costs.count(lowest)
-        if ties > 1:
-            for _ in range(int(dice() * ties)):
-                index = costs.index(lowest, index + 1)
-        chosen.append(endpoints[index])
-        costs[index] = inf
-    return tuple(chosen)
-
-
-DEFAULT_PROFILE = Profile(
-    filters=(within_subset, not_avoided),
-    scorers=((queue, 1.0), (kv_cache, 1.0), (occupancy, 1.0)),
-    pick=cheapest,
-)
+def _reason(opinions: list[tuple[str, list[float]]], order: list[int]) -> str:
+    if len(order) == 1:
+        return "only"
+    first, second = order[0], order[1]
+    greatest, reason = 0.0, "draw"
+    for name, costs in opinions:
+        advantage = costs[second] - costs[first]
+        if advantage > greatest:
+            greatest, reason = advantage, name
+    return reason

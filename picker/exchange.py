@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping
 import orjson
 from msgspec import Struct
 
-from picker.decision import DEFAULT_PROFILE, Decision, Dice, Profile, Request
+from picker.decision import Decision, Dice, Drained, Profile, Request
 from picker.models import Targets, find, replace
+from picker.strategies import DEFAULT
 from picker.table import Table
 from protos.pointsman.envoy.v1.base_pb2 import HeaderMap, HeaderValueOption, Metadata
 from protos.pointsman.envoy.v1.ext_proc_pb2 import HttpHeaders, ProcessingRequest, ProcessingResponse
@@ -42,6 +43,7 @@ class Pool(Struct, eq=False):
     cluster: str
     models: Mapping[str, Targets]
     table: Table | None = None
+    profile: Profile = DEFAULT
 
 
 class Picked(Struct, eq=False):
@@ -85,16 +87,17 @@ _PASSING = {
 class Exchange:
     """One exchange: `receive` each message, send what it returns, end the stream when `done`.
 
-    `identify` gives each pick a name of its own.  After a pick `picked` holds it; `refused` is the reason of a refusal.
+    `identify` gives each pick a name of its own; `explain` keeps a trace of the decision.  After a pick `picked` holds
+    it; `refused` is the reason of a refusal.
     """
 
     __slots__ = (
         "_body_follows",
         "_dice",
+        "_explain",
         "_identify",
         "_model",
         "_pool",
-        "_profile",
         "_subset",
         "done",
         "picked",
@@ -108,13 +111,13 @@ class Exchange:
         body_follows: bool,
         identify: Callable[[], str],
         dice: Dice,
-        profile: Profile = DEFAULT_PROFILE,
+        explain: bool = False,
     ) -> None:
         self._pool = pool
         self._body_follows = body_follows
         self._identify = identify
         self._dice = dice
-        self._profile = profile
+        self._explain = explain
         self._model = ""
         self._subset: frozenset[str] | None = None
         self.done = False
@@ -168,9 +171,9 @@ class Exchange:
         if table is None:
             # Nobody told us yet who there is; Envoy knows, and its fallback serves.
             return response
-        decision = self._profile.decide(Request(target, self._subset), table, self._dice)
-        if decision is None:
-            self.refused = "no_ready_endpoint"
+        decision = self._pool.profile.decide(Request(target, self._subset), table, self._dice, explain=self._explain)
+        if isinstance(decision, Drained):
+            self.refused = decision.reason
             return refuse(503, self.refused, f"No pod of the pool {self._pool.name} is ready", model)
         identity = self._identify()
         self.picked = Picked(identity, self._pool.name, model, target, decision)

@@ -12,6 +12,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+_DEBUG = 10
 _INFO = 20
 
 
@@ -43,10 +44,11 @@ class Lines:
 
 
 class Log:
-    """A logger and the buffer behind it."""
+    """A logger and the buffer behind it; `explains` says whether decisions are written out in full."""
 
-    def __init__(self, logger: FilteringBoundLogger, lines: Lines) -> None:
+    def __init__(self, logger: FilteringBoundLogger, lines: Lines, *, explains: bool = False) -> None:
         self.logger = logger
+        self.explains = explains
         self._lines = lines
 
     def event(self, event: str, **fields: object) -> None:
@@ -54,13 +56,18 @@ class Log:
         self.logger.info(event, **fields)
         self._lines.release()
 
+    def explain(self, event: str, **fields: object) -> None:
+        """Write one line at once, at debug level."""
+        self.logger.debug(event, **fields)
+        self._lines.release()
+
     def release(self) -> None:
         """Write out the lines that the logger holds."""
         self._lines.release()
 
 
-def open_log(stream: TextIO) -> Log:
-    """Log to a text stream with a binary buffer behind it, such as `sys.stderr`."""
+def open_log(stream: TextIO, *, debug: bool = False) -> Log:
+    """Log to a text stream with a binary buffer behind it, such as `sys.stderr`; `debug` explains every decision."""
     lines = Lines(stream.buffer)
     render: structlog.typing.Processor
     if stream.isatty():
@@ -78,7 +85,7 @@ def open_log(stream: TextIO) -> Log:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(_DEBUG if debug else _INFO),
         cache_logger_on_first_use=True,
     )
-    return Log(logger.bind(), lines)
+    return Log(logger.bind(), lines, explains=debug)

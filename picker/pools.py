@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from picker.exchange import NAMESPACE, Pool
 from picker.models import Targets
+from picker.strategies import DEFAULT, PROFILES
 from picker.table import Endpoint, Table
 from protos.pointsman.envoy.v1.base_pb2 import Address, ClusterLoadAssignment, LbEndpoint
 from protos.pointsman.envoy.v1.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
@@ -146,6 +147,7 @@ class Directory:
         for _, message in self._told.values():
             pool = pools[message.name] = self.pools.get(message.name) or Pool(message.name, message.cluster, {})
             pool.cluster = message.cluster
+            pool.profile = PROFILES.get(message.strategy, DEFAULT)
             pool.models = {
                 model.name: Targets.of([(target.name, target.weight) for target in model.targets])
                 for model in message.models

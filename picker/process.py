@@ -43,7 +43,7 @@ class PickerSettings:
     """Where the picker finds and is found.
 
     `xds` and `listen` are ``unix:/path`` or ``host:port``; `metrics` is ``host:port``; `group` is the name under which
-    the control plane keeps the Envoys and pickers that belong together.
+    the control plane keeps the Envoys and pickers that belong together; `debug` logs every decision in full.
     """
 
     xds: str
@@ -52,6 +52,7 @@ class PickerSettings:
     group: str
     scrape: ScrapeTimes = field(default_factory=ScrapeTimes)
     probe: ProbeTimes = field(default_factory=ProbeTimes)
+    debug: bool = False
 
 
 class PortTakenError(OSError):
@@ -64,7 +65,7 @@ async def serve(settings: PickerSettings, stop: asyncio.Event, stream: TextIO | 
     The port for Envoy opens when the pools and their endpoints are known: until then Envoy does what the pool's
     failure mode says.  Raises PortTakenError.
     """
-    log = open_log(stream or sys.stderr)
+    log = open_log(stream or sys.stderr, debug=settings.debug)
     process = _Process(settings, log)
     try:
         await process.run(stop)
@@ -96,6 +97,7 @@ class _Process:
             clock=time.monotonic,
             dice=random.random,
             instance=secrets.token_hex(4),
+            log=log,
         )
         self._complete = asyncio.Event()
         self._serving = False

@@ -36,6 +36,7 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests finished.", ("pool", "model", "status"))
         self._refused = self._counter("refusals", "Requests that the picker answered itself.", ("pool", "reason"))
+        self._decided = self._counter("decisions", "Picks, by what decided.", ("pool", "reason"))
         self._retried = self._counter("retried_requests", "Requests that took more than one attempt.", ("pool",))
         self._unmatched = self._counter(
             "unmatched_requests", "Requests finished that this picker did not pick for.", ()
@@ -48,6 +49,7 @@ class Telemetry:
             "time_to_first_byte_seconds", "Time until the first byte of the answer, as Envoy saw it.", _REQUEST
         )
         self.registry.register(_Tables(directory, in_flight))
+        self._decisions: dict[tuple[str, str], Counter] = {}
         self._children: dict[tuple[str, str, int], _Children] = {}
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
@@ -80,6 +82,13 @@ class Telemetry:
         )
         self._children[pool, label, status] = children
         return children
+
+    def decide(self, pool: str, reason: str) -> None:
+        """Count a pick, by its reason: a scorer's name, "draw" or "only"."""
+        counter = self._decisions.get((pool, reason))
+        if counter is None:
+            counter = self._decisions[pool, reason] = self._decided.labels(pool, reason)
+        counter.inc()
 
     def refuse(self, pool: str, reason: str) -> None:
         """Count a request that the picker answered itself."""

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picker.decision import DEFAULT_PROFILE, Decision, Request
+from picker.decision import NO_READY_ENDPOINT, Decision, Drained, Profile, Request
+from picker.strategies import DEFAULT
+from picker.strategies.load import queue
+from picker.strategies.picks import cheapest
 from picker.table import Endpoint, Table
 
 ANY = Request("m")
@@ -26,8 +30,8 @@ def table(*endpoints: Endpoint) -> Table:
 
 
 def decide(made: Table, request: Request = ANY, throw: float = 0.0) -> Decision:
-    decision = DEFAULT_PROFILE.decide(request, made, lambda: throw)
-    assert decision is not None
+    decision = DEFAULT.decide(request, made, lambda: throw)
+    assert isinstance(decision, Decision)
     return decision
 
 
@@ -39,8 +43,8 @@ def spread(made: Table, requests: int) -> Counter[str]:
     dice = random.Random(7).random  # noqa: S311  (dice)
     drawn: Counter[str] = Counter()
     for _ in range(requests):
-        decision = DEFAULT_PROFILE.decide(ANY, made, dice)
-        assert decision is not None
+        decision = DEFAULT.decide(ANY, made, dice)
+        assert isinstance(decision, Decision)
         decision.picked.begin()
         drawn[decision.picked.address] += 1
     return drawn
@@ -94,7 +98,7 @@ def test_equals_are_drawn_at_random() -> None:
     drawn = Counter(
         decision.picked.address
         for _ in range(4000)
-        if (decision := DEFAULT_PROFILE.decide(ANY, made, dice)) is not None
+        if isinstance(decision := DEFAULT.decide(ANY, made, dice), Decision)
     )
     assert all(850 < drawn[name] < 1150 for name in "abcd")
 
@@ -105,7 +109,7 @@ def test_equals_that_are_not_neighbours_are_drawn_evenly() -> None:
     drawn = Counter(
         decision.picked.address
         for _ in range(2000)
-        if (decision := DEFAULT_PROFILE.decide(ANY, made, dice)) is not None
+        if isinstance(decision := DEFAULT.decide(ANY, made, dice), Decision)
     )
     assert 900 < drawn["a"] < 1100
 
@@ -147,17 +151,60 @@ def test_pods_without_metrics_share_by_our_own_count() -> None:
 def test_the_gateway_may_confine_the_choice() -> None:
     made = table(endpoint("a"), endpoint("b", waiting=9))
     assert order(made, Request("m", frozenset({"b"}))) == ["b"]
-    assert DEFAULT_PROFILE.decide(Request("m", frozenset({"z"})), made, random.random) is None
+    assert DEFAULT.decide(Request("m", frozenset({"z"})), made, random.random) == Drained(NO_READY_ENDPOINT)
 
 
 def test_an_empty_pool_has_no_choice() -> None:
-    assert DEFAULT_PROFILE.decide(ANY, table(), random.random) is None
+    assert DEFAULT.decide(ANY, table(), random.random) == Drained(NO_READY_ENDPOINT)
 
 
 def test_the_basis_says_what_the_choice_rested_on() -> None:
     made = endpoint("a", waiting=3, kv_usage=0.41, running=8)
     made.begin()
-    assert decide(table(made, endpoint("b", waiting=9))).basis == "waiting=3 kv=0.41 running=8 in_flight=1 of=2"
+    basis = decide(table(made, endpoint("b", waiting=9))).basis
+    assert basis == "waiting=3 kv=0.41 running=8 in_flight=1 of=2 by=queue"
+
+
+def test_the_reason_names_what_told_the_pick_from_the_next() -> None:
+    assert decide(table(endpoint("a", waiting=3), endpoint("b", kv_usage=0.5))).reason == "queue"
+    assert decide(table(endpoint("a", kv_usage=0.3), endpoint("b", kv_usage=0.2, running=1))).reason == "occupancy"
+    assert decide(table(endpoint("a", kv_usage=0.3), endpoint("b"))).reason == "kv_cache"
+    assert decide(table(endpoint("a"), endpoint("b"))).reason == "draw"
+    assert decide(table(endpoint("a"))).reason == "only"
+
+
+def test_a_trace_has_every_candidates_costs() -> None:
+    made = table(endpoint("a", waiting=3), endpoint("b", kv_usage=0.5), endpoint("c", waiting=1, running=2))
+    assert decide(made).trace is None
+    decision = DEFAULT.decide(ANY, made, lambda: 0.0, explain=True)
+    assert isinstance(decision, Decision)
+    assert decision.trace is not None
+    rows = [(row["pod"], row["cost"], row["queue"], row["kv_cache"], row["occupancy"]) for row in decision.trace.rows()]
+    assert rows == [("pod-b", 0.5, 0.0, 0.5, 0.0), ("pod-c", 2.0, 1.0, 0.0, 1.0), ("pod-a", 3.0, 3.0, 0.0, 0.0)]
+
+
+def test_a_profile_weighs_its_scorers_and_passes_over_those_with_nothing_to_say() -> None:
+    def last(_request: Request, _table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
+        return [float(len(endpoints) - place) for place in range(len(endpoints))]
+
+    def silent(_request: Request, _table: Table, _endpoints: Sequence[Endpoint]) -> None:
+        return None
+
+    made = table(endpoint("a"), endpoint("b"), endpoint("c", waiting=5))
+    for weight, picked in ((1.0, "b"), (10.0, "c")):
+        profile = Profile((), ((silent, 1.0), (queue, 1.0), (last, weight)), cheapest)
+        decision = profile.decide(ANY, made, lambda: 0.0)
+        assert isinstance(decision, Decision)
+        assert (decision.picked.address, decision.reason) == (picked, "last")
+
+
+def test_a_filter_that_leaves_nobody_gives_its_reason() -> None:
+    def nobody(_request: Request, _table: Table, _endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        return ()
+
+    profile = Profile(((nobody, "saturated"),), (), cheapest)
+    assert profile.decide(ANY, table(endpoint("a")), lambda: 0.0) == Drained("saturated")
+    assert profile.decide(ANY, table(), lambda: 0.0) == Drained(NO_READY_ENDPOINT)
 
 
 ROWS = st.builds(

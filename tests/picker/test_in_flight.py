@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-from picker.decision import DEFAULT_PROFILE, Request
+from picker.decision import Decision, Request
 from picker.exchange import Picked
 from picker.in_flight import InFlight
+from picker.strategies import DEFAULT
 from picker.table import Endpoint, Table
 
 
 def begin(in_flight: InFlight, endpoint: Endpoint, identity: str, *, began: float = 0.0, envoy: str = "") -> None:
     table = Table()
     table.replace([endpoint])
-    decision = DEFAULT_PROFILE.decide(Request(), table, lambda: 0.0)
-    assert decision is not None
+    decision = DEFAULT.decide(Request(), table, lambda: 0.0)
+    assert isinstance(decision, Decision)
     in_flight.begin(Picked(identity, "p", "m", "m", decision, began=began, envoy=envoy))
 
 

@@ -60,7 +60,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def world(tmp_path: Path, *ready: Pod, models: dict[str, dict[str, int]] | None = None) -> AsyncIterator[World]:
+async def world(
+    tmp_path: Path, *ready: Pod, models: dict[str, dict[str, int]] | None = None, debug: bool = False
+) -> AsyncIterator[World]:
     control_plane = ControlPlane(f"unix:{tmp_path}/xds.sock")
     control_plane.pools["default/qwen"] = pool("default/qwen", models=models)
     rows = [(pod.address, pod.name) for pod in ready]
@@ -68,7 +70,7 @@ async def world(tmp_path: Path, *ready: Pod, models: dict[str, dict[str, int]] |
     metrics = f"127.0.0.1:{free_port()}"
     listen = f"unix:{tmp_path}/picker.sock"
     settings = PickerSettings(
-        xds=control_plane.address, listen=listen, metrics=metrics, group="up", scrape=FAST_SCRAPES, probe=FAST_PROBES
+        control_plane.address, listen, metrics, "up", scrape=FAST_SCRAPES, probe=FAST_PROBES, debug=debug
     )
     stop = asyncio.Event()
     stderr = Stderr()
@@ -131,6 +133,20 @@ async def test_the_access_log_ends_a_request_with_one_line(tmp_path: Path) -> No
         assert 'pointsman_picker_requests_total{model="other",pool="default/qwen",status="200"} 1.0' in text
         assert "pointsman_picker_in_flight_requests 0.0" in text
         stream.cancel()
+
+
+async def test_decisions_are_counted_by_reason_and_explained_at_debug_level(tmp_path: Path) -> None:
+    async with (
+        pods(Pod("a", waiting=2), Pod("b")) as (a, b),
+        world(tmp_path, a, b, debug=True) as w,
+    ):
+        await w.picked()
+        line = await w.stderr.line("Pod Picked")
+        assert (line["level"], line["reason"], line["target_model"]) == ("debug", "queue", "qwen")
+        assert [(row["pod"], row["queue"]) for row in line["candidates"]] == [("b", 0.0), ("a", 2.0)]
+        async with ClientSession() as session, session.get(f"http://{w.metrics}/metrics") as page:
+            text = await page.text()
+        assert 'pointsman_picker_decisions_total{pool="default/qwen",reason="queue"} 1.0' in text
 
 
 async def test_a_request_that_the_picker_was_not_asked_about_is_logged_too(tmp_path: Path) -> None:

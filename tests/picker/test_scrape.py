@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from picker_worlds import Pod, pods
 
-from picker.decision import DEFAULT_PROFILE, Request
+from picker.decision import Decision, Request
 from picker.exchange import Picked
 from picker.in_flight import InFlight
 from picker.pools import Member
 from picker.probe import Prober, ProbeTimes
 from picker.scrape import Scraper, ScrapeTimes
+from picker.strategies import DEFAULT
 from picker.table import Endpoint, Table
 
 TIMES = ScrapeTimes(busy=0.005, each=0.0, idle=0.005, timeout=0.2, stall=10.0, heal=20.0)
@@ -68,8 +69,8 @@ async def scraped_again(pod: Pod, times: int = 2) -> None:
 
 
 def begin(rim: Rim, table: Table) -> None:
-    decision = DEFAULT_PROFILE.decide(Request(), table, lambda: 0.0)
-    assert decision is not None
+    decision = DEFAULT.decide(Request(), table, lambda: 0.0)
+    assert isinstance(decision, Decision)
     rim.in_flight.begin(Picked(str(len(rim.in_flight)), "p", "m", "m", decision, began=rim.now))
 
 

@@ -1,0 +1,37 @@
+"""The strategies: profiles composed of filters, scorers and a pick, one for each `pool_pb2.Strategy`.
+
+A scorer is a function in a file of its family and one line here, with its weight: what a cost of 1.0 by that scorer
+weighs against one request that has to wait.  Nothing here or in the families awaits, reads a clock or draws a die.
+
+The default adds up
+
+    queue + kv_cache + occupancy
+
+so a pod with nobody waiting comes before one with somebody waiting; among those, the emptier one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from picker.decision import NO_READY_ENDPOINT, Profile
+from picker.strategies.filters import not_avoided, within_subset
+from picker.strategies.load import kv_cache, occupancy, queue
+from picker.strategies.picks import cheapest
+from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_DEFAULT
+
+_FILTERS = (
+    (within_subset, NO_READY_ENDPOINT),
+    (not_avoided, NO_READY_ENDPOINT),
+)
+_LOAD = (
+    (queue, 1.0),
+    (kv_cache, 1.0),
+    (occupancy, 1.0),
+)
+
+DEFAULT = Profile(_FILTERS, _LOAD, cheapest)
+
+PROFILES: Mapping[int, Profile] = {
+    STRATEGY_DEFAULT: DEFAULT,
+}
