@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from pointsman.lingering import Lingering
 from pointsman.placement import Clash, Host, Placement, Places, place
 from pointsman.translation_settings import settings, told
 from pointsman.world_view import clash_line, wanted, with_slices
@@ -65,7 +66,8 @@ class Counts:
 class ControlPlane:
     """Turns readings into snapshots, and hands each to `publish`.
 
-    `places` are where listeners are already, and `remember` is told when that changes.
+    `places` are where listeners are already, and `remember` is told when that changes.  `later(seconds, call)` is to
+    make that call.
     """
 
     def __init__(
@@ -76,13 +78,16 @@ class ControlPlane:
         publish: Callable[[Snapshot], None],
         places: Mapping[tuple[str, int], Placement] | None = None,
         remember: Callable[[Mapping[tuple[str, int], Placement]], None] = lambda _: None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.monotonic,
+        later: Callable[[float, Callable[[], None]], object] = lambda _seconds, _call: None,
     ) -> None:
         self.state = State()
         self.counts = Counts()
         self._host = host
         self._publish = publish
         self._clock = clock
+        self._later = later
+        self._lingering = Lingering()
         self._changed = asyncio.Event()
         self._world = World()
         self._memo = Memo()
@@ -143,7 +148,7 @@ class ControlPlane:
         self._place(places)
         translation = translate(self._world, self._settings, self._memo)
         sealed = tuple(self._seal(_placed(translation, places)))
-        self._publish(Snapshot.of(_union(each for _, each in sealed)))
+        self._send(each for _, each in sealed)
         self.state = replace(
             self.state,
             translation=translation,
@@ -152,6 +157,13 @@ class ControlPlane:
             trouble=None,
             pods=len(self._world.all(Pod)),
         )
+
+    def _send(self, sealed: Iterable[Sealed]) -> None:
+        """Publish, and again when what lingers is due to go."""
+        self._publish(Snapshot.of(self._lingering.add(_union(sealed), self._clock())))
+        due = self._lingering.due(self._clock())
+        if due is not None:
+            self._later(due, lambda: self._send(each for _, each in self.state.sealed))
 
     def _place(self, places: Places) -> None:
         """Tell the translation of the places; equal settings stay one object, by which listeners are remembered."""

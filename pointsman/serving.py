@@ -42,6 +42,7 @@ async def serve(
         publish=lambda snapshot: server.publish(GROUP, snapshot),
         places={} if places is None else load(places),
         remember=remember,
+        later=asyncio.get_running_loop().call_later,
     )
     server = AdsServer(xds, plane.refuse)
     endpoint = Admin(plane, server.status, admin)
