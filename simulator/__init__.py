@@ -1,4 +1,4 @@
-"""Model servers without GPUs: honest stand-ins for vLLM on loopback addresses, for demos, tests and experiments."""
+"""Model servers without GPUs: honest stand-ins for vLLM and SGLang on loopback addresses, for demos and tests."""
 
 from simulator.faults import Fault, Mode
 from simulator.fleet import Fleet, RunningPod

@@ -5,7 +5,8 @@ This is what vLLM has; a dialect adds its own paths and writes refusals and metr
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from simulator.driver import Driver
 from simulator.openai_answers import Events, Heading, models, whole
 from simulator.openai_requests import Reader, Work
 from simulator.refusals import RequestError, bad_request
+from simulator.rooms import Door
 from simulator.spec import ServerSpec
 
 JSON = "application/json"
@@ -29,18 +31,22 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Api:
     """The API of one server. `headers` go with every answer, and `responsive` is clear while the server hangs."""
 
+    OWNER = "vllm"
+
     def __init__(
         self,
         spec: ServerSpec,
         driver: Driver,
         reader: Reader,
         adapters: Adapters,
+        door: Door,
         headers: Mapping[str, str],
         responsive: asyncio.Event,
     ) -> None:
         self.spec = spec
         self.driver = driver
         self.adapters = adapters
+        self.door = door
         self._reader = reader
         self._headers = dict(headers)
         self._responsive = responsive
@@ -78,22 +84,27 @@ class Api:
 
     def refusal(self, error: RequestError) -> web.Response:
         """Write an error."""
-        return web.Response(body=error.body(), status=error.status, content_type=JSON, headers=self._headers)
+        return self.json(error.body(), error.status)
 
-    def json(self, body: bytes) -> web.Response:
+    def json(self, body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
         """Write an answer that is encoded already."""
-        return web.Response(body=body, content_type=JSON, headers=self._headers)
+        return web.Response(body=body, status=status, content_type=JSON, headers=self._headers)
 
     async def alive(self, _: web.BaseRequest) -> web.StreamResponse:
         """Say that the server is there."""
         return web.Response(headers=self._headers)
+
+    @asynccontextmanager
+    async def turn(self, work: Work) -> AsyncIterator[Work]:
+        """Give the part of the work that is this server's, when it is its turn."""
+        yield work
 
     def render_metrics(self) -> bytes:
         """Write the present metrics."""
         return metrics.render(self.spec, self.driver)
 
     async def _models(self, _: web.BaseRequest) -> web.StreamResponse:
-        return self.json(models(self.spec, self.adapters.modules, self._created))
+        return self.json(models(self.spec, self.adapters.modules, self._created, self.OWNER))
 
     async def _metrics(self, _: web.BaseRequest) -> web.StreamResponse:
         return web.Response(body=self.render_metrics(), headers=self._headers | _METRICS)
@@ -113,8 +124,10 @@ class Api:
     async def _generate(self, request: web.BaseRequest, *, chat: bool) -> web.StreamResponse:
         work = self._reader.read(await _json_body(request), chat=chat)
         heading = Heading(f"{'chatcmpl' if chat else 'cmpl'}-{uuid4().hex}", int(time.time()))
-        if work.stream:
-            return await self._stream(request, heading, work)
+        async with self.turn(work) as part:
+            return await (self._stream if part.stream else self._whole)(request, heading, part)
+
+    async def _whole(self, _: web.BaseRequest, heading: Heading, work: Work) -> web.StreamResponse:
         answer = self.driver.submit(work)
         try:
             await answer.completed()

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Protocol
 
 from simulator import shell
+from simulator.dialects.sglang import command as sglang
 from simulator.dialects.vllm import command as vllm
 from simulator.spec import CommandError, ServerSpec
 
@@ -18,7 +19,7 @@ class _Dialect(Protocol):
     def read(self, argv: Sequence[str], env: Mapping[str, str]) -> ServerSpec: ...
 
 
-_DIALECTS: tuple[_Dialect, ...] = (vllm,)
+_DIALECTS: tuple[_Dialect, ...] = (vllm, sglang)
 
 
 @dataclass(frozen=True, slots=True)

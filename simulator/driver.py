@@ -82,7 +82,7 @@ class Driver:
         answer = Answer(self._next_id, work, now)
         self._next_id += 1
         self._answers[answer.id] = answer
-        job = Job(answer.id, work.prompt_tokens, work.answer_tokens, work.hashes, work.adapter)
+        job = Job(answer.id, work.prompt_tokens, work.answer_tokens, work.hashes, work.adapter, work.transferred)
         self.engine.submit(job, now)
         self._note_adapters()
         self._arm()

@@ -17,7 +17,8 @@ from simulator.spec import ServerSpec, Timing
 class Job:
     """A request as the engine sees it: how long the prompt and the answer are, and the prompt's blocks by hash.
 
-    `adapter` is the LoRA adapter's name, or None for the base model.
+    `adapter` is the LoRA adapter's name, or None for the base model. The KV values of a prompt that is `transferred`
+    come from another server: they take their room, and only the last token is computed.
     """
 
     id: int
@@ -25,6 +26,7 @@ class Job:
     answer_tokens: int
     hashes: tuple[int, ...] = ()
     adapter: str | None = None
+    transferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,8 @@ class Engine:
             # The last token is always computed: without it there is nothing to sample the answer from.
             hits = self.cache.match(sequence.lease.hashes[: (sequence.job.prompt_tokens - 1) // self.cache.block_size])
             found = hits * self.cache.block_size
+            if sequence.job.transferred:
+                found = sequence.job.prompt_tokens - 1
             wanted = min(sequence.known - found, budget)
             if not self.cache.extend(sequence.lease, found + wanted):
                 break
@@ -214,7 +218,7 @@ class Engine:
         self._running.append(sequence)
         if sequence.job.adapter:
             self._adapters[sequence.job.adapter] += 1
-        if not sequence.queried and self._spec.prefix_caching:
+        if not sequence.queried and self._spec.prefix_caching and not sequence.job.transferred:
             sequence.queried, sequence.cached = True, found
             self.counts.queried += sequence.job.prompt_tokens
             self.counts.hits += found

@@ -14,6 +14,7 @@ from itertools import islice
 from simulator import manifests
 from simulator.addresses import candidates
 from simulator.faults import Fault, Mode
+from simulator.rooms import Rooms
 from simulator.server import ModelServer, Site
 from simulator.spec import ServerSpec
 from simulator.workloads import Plan, PodPlan
@@ -63,6 +64,7 @@ class Fleet:
         self._published = False
         self._hurry = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._rooms = Rooms()
 
     @property
     def pods(self) -> tuple[RunningPod, ...]:
@@ -137,7 +139,7 @@ class Fleet:
         return RunningPod(plan, _LOOPBACK, server)
 
     def _server(self, plan: PodPlan, spec: ServerSpec, address: str, port: int) -> ModelServer:
-        return ModelServer(Site(plan.name, address, port), spec, plan.timing, self.switch)
+        return ModelServer(Site(plan.name, address, port), spec, plan.timing, self.switch, self._rooms)
 
     async def _let_go(self, pod: RunningPod) -> None:
         with suppress(TimeoutError):

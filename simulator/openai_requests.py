@@ -12,6 +12,7 @@ import msgspec
 from simulator import tokens
 from simulator.adapters import Adapters
 from simulator.refusals import bad_request, unreadable
+from simulator.rooms import Room
 from simulator.spec import ServerSpec, Timing
 
 # vLLM's default of max_tokens for /v1/completions (its protocol's CompletionRequest).
@@ -41,6 +42,9 @@ class Request(msgspec.Struct, kw_only=True):
     n: int | None = 1
     ignore_eos: bool = False
     min_tokens: int = 0
+    bootstrap_host: str | None = None
+    bootstrap_port: int | None = None
+    bootstrap_room: int | None = None
 
 
 class ChatRequest(Request, kw_only=True):
@@ -58,7 +62,10 @@ class CompletionRequest(Request, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A request that is going to be served: `stops` says that the answer ends by itself and not by its limit."""
+    """A request that is going to be served: `stops` says that the answer ends by itself and not by its limit.
+
+    `room` is where a prefill and a decode server meet for it; `transferred` says that the prompt's KV values are there.
+    """
 
     chat: bool
     model: str
@@ -69,6 +76,8 @@ class Work:
     stream: bool
     include_usage: bool
     hashes: tuple[int, ...]
+    room: Room | None = None
+    transferred: bool = False
 
 
 _chat_decoder = msgspec.json.Decoder(ChatRequest)
@@ -105,6 +114,7 @@ class Reader:
             stream=bool(request.stream),
             include_usage=request.stream_options is not None and request.stream_options.include_usage,
             hashes=tokens.block_hashes(prompt, self._spec.block_size, adapter or "") if caching else (),
+            room=_room(request),
         )
 
     def _limit(self, request: Request, prompt_tokens: int) -> int:
@@ -125,6 +135,12 @@ class Reader:
                 "input_tokens",
             )
         return longest - prompt_tokens if asked is None else asked
+
+
+def _room(request: Request) -> Room | None:
+    if request.bootstrap_host is None or request.bootstrap_room is None:
+        return None
+    return Room(request.bootstrap_host, request.bootstrap_port, request.bootstrap_room)
 
 
 def _decode(body: bytes, *, chat: bool) -> ChatRequest | CompletionRequest:

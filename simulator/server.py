@@ -18,11 +18,13 @@ from aiohttp.http import RawRequestMessage
 
 from simulator.adapters import Adapters
 from simulator.api import Api
+from simulator.dialects.sglang.api import SglangAdapters, SglangApi
 from simulator.driver import Driver
 from simulator.faults import Fault, Mode
 from simulator.openai_requests import Reader
 from simulator.refusals import RequestError, bad_request
-from simulator.spec import ServerSpec, Timing
+from simulator.rooms import Rooms
+from simulator.spec import Role, ServerSpec, Timing
 
 MAX_BODY = 64 * 2**20
 _FAULT_PATH = "/simulator/fault"
@@ -52,12 +54,18 @@ class Site:
         return f"http://{self.host}:{self.port}"
 
 
+_DIALECTS: dict[str, tuple[type[Adapters], type[Api]]] = {
+    "vllm": (Adapters, Api),
+    "sglang": (SglangAdapters, SglangApi),
+}
+
+
 async def _alone(fault: Fault) -> None:
     raise KeyError(fault.pod)
 
 
 class ModelServer:
-    """A model server; `control` is asked to switch the faults of other pods."""
+    """A model server; `control` is asked to switch the faults of other pods, and in `rooms` it meets other servers."""
 
     def __init__(
         self,
@@ -65,6 +73,7 @@ class ModelServer:
         spec: ServerSpec,
         timing: Timing,
         control: Callable[[Fault], Awaitable[None]] = _alone,
+        rooms: Rooms | None = None,
     ) -> None:
         self.site = site
         self.driver = Driver(spec, timing)
@@ -73,9 +82,13 @@ class ModelServer:
         self._mode = Mode.NONE
         self._responsive = asyncio.Event()
         self._responsive.set()
-        adapters = Adapters(spec)
-        reader = Reader(spec, timing, adapters)
-        self._api = Api(spec, self.driver, reader, adapters, self._headers, self._responsive)
+        self._spec = spec
+        self._rooms = rooms or Rooms()
+        adapters, api = _DIALECTS[spec.dialect]
+        loaded = adapters(spec)
+        reader = Reader(spec, timing, loaded)
+        door = self._rooms.door()
+        self._api = api(spec, self.driver, reader, loaded, door, self._headers, self._responsive)
         self._switching = asyncio.Lock()
         self._fault_end: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,6 +114,8 @@ class ModelServer:
         self._listener = await loop.create_server(self._http, self.site.host, self.site.port, backlog=1024)
         port: int = self._listener.sockets[0].getsockname()[1]
         self.site = Site(self.site.pod, self.site.host, port)
+        if self._meets is not None:
+            self._rooms.open(self.site.host, self._meets)
 
     async def stop(self, grace: float) -> None:
         """Stop listening, finish what is under way within `grace` seconds, then cut what is left."""
@@ -134,6 +149,12 @@ class ModelServer:
             if duration is not None and mode is not Mode.NONE:
                 self._fault_end = asyncio.get_running_loop().call_later(duration, self._recover)
 
+    @property
+    def _meets(self) -> int | None:
+        """The port at which a prefill server is met."""
+        shared = self._spec.disaggregation
+        return shared.bootstrap_port if shared is not None and shared.role is Role.PREFILL else None
+
     def _recover(self) -> None:
         self._fault_end = None
         task = asyncio.get_running_loop().create_task(self.switch(Mode.NONE))
@@ -142,6 +163,8 @@ class ModelServer:
 
     def _close_listener(self) -> None:
         """Take no more connections, close the idle ones, and the others when their answers are complete."""
+        if self._meets is not None:
+            self._rooms.close(self.site.host, self._meets)
         if self._listener is not None:
             self._listener.close()
             self._listener = None

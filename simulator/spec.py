@@ -4,6 +4,7 @@ Nothing here depends on the dialect (vLLM's or another's) that the facts were wr
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,22 @@ class LoraModule:
     path: str
 
 
+class Role(Enum):
+    """The half of the work that a server does where prefill and decode are apart."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class Disaggregation:
+    """How a server shares the work: a prefill server is met at `bootstrap_port`; each waits `patience` seconds."""
+
+    role: Role
+    bootstrap_port: int
+    patience: float
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
     """One model server as its command line describes it.
@@ -21,7 +38,7 @@ class ServerSpec:
     `max_model_len` is in tokens, prompt and answer together; `num_blocks` is the size of the KV cache in blocks of
     `block_size` tokens; `max_batched_tokens` bounds the tokens that one step of the engine computes.
     `adapters_at_run_time` says that clients may load and unload LoRA adapters; at the paths `absent_adapters` there
-    are none.
+    are none. `remarks` say in what the simulated server differs from what its command line would make of a real one.
     """
 
     dialect: str
@@ -40,6 +57,8 @@ class ServerSpec:
     lora_modules: tuple[LoraModule, ...] = ()
     adapters_at_run_time: bool = False
     absent_adapters: tuple[str, ...] = ()
+    disaggregation: Disaggregation | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

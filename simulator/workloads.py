@@ -88,6 +88,7 @@ def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None],
         notices[f"{workload}: container {other.name} is not simulated: {container.name} stands for the pod"] = None
     annotations = member.template.metadata.annotations
     if spec is not None:
+        notices.update(dict.fromkeys(f"{workload}: {remark}" for remark in spec.remarks))
         spec = replace(spec, absent_adapters=tuple(annotations.get(_ABSENT, "").split()))
     return PodPlan(
         namespace=member.workload.namespace,

@@ -1,18 +1,15 @@
-"""vLLM's metrics in Prometheus' text format 0.0.4, under vLLM's names (docs.vllm.ai, Production Metrics).
-
-Written by hand: pickers scrape this many times a second from many pods in one process.
-"""
+"""vLLM's metrics, under vLLM's names (docs.vllm.ai, Production Metrics)."""
 
 from collections.abc import Iterator
 
+from simulator.dialects.exposition import counter, escape, gauge, histogram
 from simulator.driver import Driver
-from simulator.histogram import Histogram
 from simulator.spec import ServerSpec
 
 
 def render(spec: ServerSpec, driver: Driver) -> bytes:
     """Write the present values of all metrics."""
-    labels = f'engine="0",model_name="{_escape(spec.served_names[0])}"'
+    labels = f'engine="0",model_name="{escape(spec.served_names[0])}"'
     return "".join((*_values(driver, labels), *_infos(spec, driver), *_histograms(driver, labels))).encode()
 
 
@@ -31,9 +28,9 @@ def _values(driver: Driver, labels: str) -> Iterator[str]:
         ("vllm:num_preemptions_total", "Preemptions.", counts.preemptions),
     )
     for name, about, value in gauges:
-        yield f"# HELP {name} {about}\n# TYPE {name} gauge\n{name}{{{labels}}} {float(value)!r}\n"
+        yield gauge(name, about, labels, value)
     for name, about, count in counters:
-        yield f"# HELP {name} {about}\n# TYPE {name} counter\n{name}{{{labels}}} {float(count)!r}\n"
+        yield counter(name, about, labels, count)
     name = "vllm:request_success_total"
     yield f"# HELP {name} Requests finished, by reason.\n# TYPE {name} counter\n"
     for reason in ("stop", "length", "abort"):
@@ -54,24 +51,12 @@ def _infos(spec: ServerSpec, driver: Driver) -> Iterator[str]:
     # Every pair that was ever seen is a series, and its value is when it was last true: readers take the newest.
     for (running, waiting), seen in driver.seen.adapter_sets.items():
         yield (
-            f'{name}{{max_lora="{spec.max_loras}",running_lora_adapters="{_escape(running)}",'
-            f'waiting_lora_adapters="{_escape(waiting)}"}} {seen!r}\n'
+            f'{name}{{max_lora="{spec.max_loras}",running_lora_adapters="{escape(running)}",'
+            f'waiting_lora_adapters="{escape(waiting)}"}} {seen!r}\n'
         )
 
 
 def _histograms(driver: Driver, labels: str) -> Iterator[str]:
     seen = driver.seen
-    yield from _histogram("vllm:time_to_first_token_seconds", "Time to the first token.", seen.first_token, labels)
-    yield from _histogram("vllm:e2e_request_latency_seconds", "Time of a request.", seen.whole_request, labels)
-
-
-def _histogram(name: str, about: str, histogram: Histogram, labels: str) -> Iterator[str]:
-    yield f"# HELP {name} {about}\n# TYPE {name} histogram\n"
-    count = 0
-    for bound, count in histogram.cumulative():
-        yield f'{name}_bucket{{{labels},le="{bound}"}} {float(count)!r}\n'
-    yield f"{name}_count{{{labels}}} {float(count)!r}\n{name}_sum{{{labels}}} {histogram.total!r}\n"
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    yield from histogram("vllm:time_to_first_token_seconds", "Time to the first token.", seen.first_token, labels)
+    yield from histogram("vllm:e2e_request_latency_seconds", "Time of a request.", seen.whole_request, labels)
