@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import force_setattr
 
-from resources.fields import Fields, Port
+from resources.fields import Fields, Port, check_address
 from resources.meta import Object
 
 TransportProtocol = Literal["TCP", "UDP", "SCTP"]
@@ -112,6 +112,13 @@ class EndpointSlice(Object, frozen=True, kw_only=True):
     address_type: Literal["IPv4", "IPv6", "FQDN"]
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[EndpointPort, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.address_type == "FQDN":
+            return
+        for number, endpoint in enumerate(self.endpoints):
+            for each, address in enumerate(endpoint.addresses):
+                check_address(f"endpoints[{number}].addresses[{each}]", address)
 
 
 class ConfigMap(Object, frozen=True, kw_only=True):

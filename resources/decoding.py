@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 import msgspec
@@ -96,6 +96,7 @@ def decode(document: Mapping[str, object]) -> Decoded:
         return Decoded(None, () if silent else (f"kind {kind} of {document['apiVersion']}",))
     raw = _without_nulls(document)
     key, key_text = _identity(raw, struct)
+    _check_text(raw, key, key_text)
     if version not in struct.VERSIONS:
         served = " or ".join(f"{group}/{each}" if group else each for each in struct.VERSIONS)
         message = f"{kind} is read in version {served}, not {version}"
@@ -107,6 +108,27 @@ def decode(document: Mapping[str, object]) -> Decoded:
     except msgspec.ValidationError as error:
         _refuse(error, raw, struct, key, key_text)
     return Decoded(_placed(decoded), () if struct.LENIENT else tuple(found.unknown))
+
+
+def _check_text(raw: Mapping[str, object], key: Key | None, key_text: str) -> None:
+    """Refuse text that is no Unicode, which an API server cannot be sent: escapes can make half a character."""
+    try:
+        msgspec.json.encode(raw)
+    except UnicodeEncodeError:
+        steps = next(_broken_text(raw, ()), ())
+        raise DecodeError(key, key_text, steps, "is no valid Unicode text") from None
+
+
+def _broken_text(value: object, steps: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    """Yield the way to each text that has half a character."""
+    if isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
+        yield steps
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _broken_text(inner, (*steps, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _broken_text(inner, (*steps, index))
 
 
 def _type_of(document: Mapping[str, object]) -> tuple[str, str, str]:

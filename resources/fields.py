@@ -5,6 +5,7 @@ The limits are those of the APIs' own schemas, so that a folder refuses what an 
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -78,6 +79,14 @@ Labels = Mapping[LabelKey, LabelValue]
 
 _subdomain = re.compile(_SUBDOMAIN)
 _MAX_SUBDOMAIN = 253
+
+
+def check_address(field: str, text: str) -> None:
+    """Raise FieldError unless the text is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        raise FieldError(field, f"expected an IP address, got {text!r}") from None
 
 
 def is_subdomain(text: str) -> bool:

@@ -8,8 +8,10 @@ from typing import Literal
 import msgspec
 
 from resources.core import TransportProtocol
-from resources.fields import Fields, Port
+from resources.fields import Fields, Port, check_address
 from resources.meta import Object
+
+_MAX_PORT = 65_535
 
 PORTS_ANNOTATION = "pointsman.dev/listening-ports"
 """On a Pod: where its ports really are, "8000=53211,9000=53212".
@@ -176,6 +178,12 @@ class PodStatus(Fields, frozen=True, kw_only=True):
     pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
     conditions: tuple[PodCondition, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.pod_ip:
+            check_address("podIP", self.pod_ip)
+        for number, each in enumerate(self.pod_ips):
+            check_address(f"podIPs[{number}].ip", each.ip)
+
 
 class Pod(Object, frozen=True, kw_only=True):
     """A pod."""
@@ -198,7 +206,7 @@ class Pod(Object, frozen=True, kw_only=True):
         """Return the port on which the pod really serves one of its ports: the same, unless an annotation says so."""
         for pair in self.metadata.annotations.get(PORTS_ANNOTATION, "").split(","):
             declared, _, real = pair.partition("=")
-            if declared.strip() == str(port) and real.strip().isdecimal():
+            if declared.strip() == str(port) and real.strip().isdecimal() and 0 < int(real) <= _MAX_PORT:
                 return int(real)
         return port
 

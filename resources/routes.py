@@ -1,5 +1,6 @@
 """HTTPRoute of the Gateway API."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -29,6 +30,8 @@ _MAX_MATCHES = 128
 # What a path of a match may not hold: a client's path is normalised before it is compared (Gateway API, HTTPPathMatch).
 _FORBIDDEN_IN_PATH = ("//", "/./", "/../", "%2f", "%2F", "#")
 _FORBIDDEN_PATH_ENDS = ("/..", "/.")
+# The characters of a path (RFC 3986, pchar), as the API server takes them.
+_PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+\Z")
 
 
 class ParentReference(Fields, frozen=True, kw_only=True):
@@ -53,6 +56,8 @@ class HTTPPathMatch(Fields, frozen=True, kw_only=True):
             return
         if not self.value.startswith("/"):
             raise FieldError("value", "must start with '/'")
+        if _PATH.match(self.value) is None:
+            raise FieldError("value", "must be a path: letters, digits, -._~!$&'()*+,;=:@/ and %XX")
         for part in _FORBIDDEN_IN_PATH:
             if part in self.value:
                 raise FieldError("value", f"must not contain {part!r}")

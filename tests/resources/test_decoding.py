@@ -463,3 +463,25 @@ class TestCore:
         assert selector.matches({"a": "b"})
         assert not selector.matches({"a": "b", "tier": "dev"})
         assert not selector.matches({})
+
+
+@pytest.mark.parametrize("value", ["/a?b", "/a b", "/ä", "/a%zz", "/a\n"])
+def test_a_path_holds_the_characters_of_a_path_only(value: str) -> None:
+    said = refusal(route({"matches": [{"path": {"type": "Exact", "value": value}}]}))
+    assert "spec.rules[0].matches[0].path.value: must be a path" in said
+
+
+def test_text_that_is_no_unicode_is_refused() -> None:
+    said = refusal(route({"matches": [{"headers": [{"name": "a", "value": "\ud800"}]}]}))
+    assert said.endswith("spec.rules[0].matches[0].headers[0].value: is no valid Unicode text")
+
+
+def test_addresses_are_ip_addresses() -> None:
+    pod = {**document("v1", "Pod"), "status": {"podIP": "nowhere"}}
+    assert refusal(pod).endswith("status.podIP: expected an IP address, got 'nowhere'")
+    endpoints = {
+        **document("discovery.k8s.io/v1", "EndpointSlice"),
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.0.0.300"]}],
+    }
+    assert refusal(endpoints).endswith("endpoints[0].addresses[0]: expected an IP address, got '10.0.0.300'")
