@@ -15,6 +15,7 @@ from resources.fields import PATTERN_WORDS, FieldError, is_subdomain
 from resources.gateway import Gateway, GatewayClass, ReferenceGrant
 from resources.inference import InferenceModel, InferencePool, XInferencePool
 from resources.meta import Key, Object
+from resources.objectives import InferenceModelRewrite, InferenceObjective, XInferenceModelRewrite, XInferenceObjective
 from resources.pods import Pod
 from resources.policies import BackendTrafficPolicy, ClientTrafficPolicy
 from resources.quantities import Quantity
@@ -34,6 +35,8 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         GatewayClass,
         HTTPRoute,
         InferenceModel,
+        InferenceModelRewrite,
+        InferenceObjective,
         InferencePool,
         LeaderWorkerSet,
         Namespace,
@@ -43,6 +46,8 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         RoleBasedGroup,
         Service,
         StatefulSet,
+        XInferenceModelRewrite,
+        XInferenceObjective,
         XInferencePool,
     )
 }

@@ -17,6 +17,18 @@ OWN_PICKER_LABEL = "pointsman.dev/picker"
 A pool that names such a Service is picked for as if it named none.
 """
 
+RUNTIME_ANNOTATION = "inference.networking.x-k8s.io/model-server-runtime"
+"""On a pool: which model servers it has, as in RUNTIMES; vLLM unless it says otherwise."""
+
+STRATEGY_ANNOTATION = "inference.networking.x-k8s.io/routing-strategy"
+"""On a pool: how a pod is chosen, DEFAULT or PREFIX_CACHE."""
+
+UNLISTED_ANNOTATION = "pointsman.dev/unlisted-models"
+"""On a pool: what becomes of models that nothing declares for it: "serve", which is the default, or "refuse" (404)."""
+
+ACTIVE_PORTS_ANNOTATIONS = ("llm-d.ai/active-ports", "inference.networking.k8s.io/active-ports")
+"""On a Pod: which of its pool's ports are in use, "8000,8001"; the first of the two that is there counts."""
+
 FailureMode = Literal["FailOpen", "FailClose"]
 # The port that an extension is expected on when the v1alpha2 pool names none (v1alpha2, Extension.portNumber).
 EXTENSION_PORT = 9002

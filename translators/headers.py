@@ -11,6 +11,9 @@ DESTINATION = "x-gateway-destination-endpoint"
 SERVED = "x-gateway-destination-endpoint-served"
 """The endpoint that Envoy went to (endpoint picker protocol)."""
 
+OBJECTIVES = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
+"""The name of an InferenceObjective (llm-d), in the header of today and in the older one."""
+
 EXAMINED = "x-pointsman-examined"
 """Set once a request's body was searched for the model, so that the second choice of a route differs from the first."""
 

@@ -11,13 +11,20 @@ from typing import Literal
 
 from translators.settings import Placement
 
+Runtime = Literal["vllm", "sglang", "tensorrt-llm", "triton", "tgi"]
+Strategy = Literal["default", "prefix cache"]
+Unlisted = Literal["sheddable", "standard", "refused"]
+
+ADVICE = ""
+"""The condition of a problem that turns none False: what it is about works, but not as written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A user's mistake, as a value.
 
-    condition: the status condition that it turns False. where: the field, from the object's root ("spec.rules[0]"), or
-    "" for the object as a whole.
+    condition: the status condition that it turns False, or ADVICE. where: the field, from the object's root
+    ("spec.rules[0]"), or "" for the object as a whole.
     """
 
     condition: str
@@ -89,25 +96,71 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A rule of an InferenceModelRewrite, for these models or, with none, for all. `created` is as in Model."""
+
+    models: tuple[str, ...]
+    targets: tuple[Target, ...]
+    created: int = 0
+
+    def renames(self, model: str) -> bool:
+        """Whether a request for this model may have to be renamed, if the rule is the one that applies."""
+        return any(target.name != model for target in self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """An InferenceObjective: what a request may ask for by its name. A negative priority may be shed."""
+
+    name: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
-    """An InferencePool served by our own picker. `name` is "namespace/name"."""
+    """An InferencePool served by our own picker. `name` is "namespace/name".
+
+    runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
+    rewrites: in order of precedence.
+    """
 
     name: str
     cluster: str
     origin: str
     fail_open: bool
+    h2c: bool = False
+    runtime: Runtime = "vllm"
+    strategy: Strategy = "default"
+    unlisted: Unlisted = "standard"
     models: tuple[Model, ...] = ()
+    objectives: tuple[Objective, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
+
+    @property
+    def declared(self) -> dict[str, int]:
+        """The models that objects declare for the pool, with the time of their declaration (0: unknown)."""
+        rewritten = {name: rewrite.created for rewrite in reversed(self.rewrites) for name in rewrite.models}
+        return rewritten | {model.name: model.created for model in self.models}
 
     def wants_body(self, model: StringMatch | None) -> bool:
         """Whether the picker must see the bodies of a route that matches on `model`, or on no model at all (None).
 
-        It must in order to rename a model, and to learn the name of a declared one where routing has not found it.
+        It must in order to compare prompts, to rename a model, and to learn the name of a model where that matters and
+        routing has not found it.
         """
+        if self.strategy == "prefix cache":
+            return True
         if model is None:
-            return bool(self.models)
+            return bool(self.models or self.rewrites) or self.unlisted == "refused"
         if model.kind == "Exact":
-            return any(known.renames for known in self.models if known.name == model.value)
-        return any(known.renames for known in self.models)
+            return self._renames(model.value)
+        return bool(self.rewrites) or any(known.renames for known in self.models)
+
+    def _renames(self, model: str) -> bool:
+        first = next((each for each in self.rewrites if not each.models or model in each.models), None)
+        if first is not None and first.renames(model):
+            return True
+        return any(known.renames for known in self.models if known.name == model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from resources import InferenceModel, InferencePool, Key, Listener
+from resources import InferencePool, Key, Listener
 from translators import ir
 from translators.resolve.gateways import GATEWAY_GROUP, GatewayState, Meaning, PoolState, RouteState
 from translators.resolve.policies import PolicyState
@@ -40,10 +40,11 @@ def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
         yield Status(route.route.key, _route(route, controllers))
     for pool in meaning.pool_states:
         yield Status(pool.pool.key, _pool(pool, controllers))
-    for model in meaning.model_states:
-        key = Key(InferenceModel.GROUP, InferenceModel.KIND, *model.key)
-        found = (model.problem,) if model.problem else ()
-        yield Status(key, {"conditions": _conditions(0, found, good={"Accepted": "Accepted"})})
+    for declared in meaning.declared_states:
+        found = (declared.problem,) if declared.problem else ()
+        generation = declared.object.metadata.generation
+        conditions = _conditions(generation, found, good={"Accepted": "Accepted"})
+        yield Status(declared.object.key, {"conditions": conditions})
     for policy in meaning.policy_states:
         yield Status(policy.policy.key, _policy(policy, controllers))
 
@@ -55,11 +56,10 @@ def problems(meaning: Meaning) -> Iterator[str]:
     for route in meaning.route_states:
         yield from _lines(route.route.key, dict.fromkeys(p for parent in route.parents for p in parent.problems))
     for pool in meaning.pool_states:
-        if pool.problem:
-            yield from _lines(pool.pool.key, (pool.problem,))
-    for model in meaning.model_states:
-        if model.problem:
-            yield from _lines(Key(InferenceModel.GROUP, InferenceModel.KIND, *model.key), (model.problem,))
+        yield from _lines(pool.pool.key, pool.problems)
+    for declared in meaning.declared_states:
+        if declared.problem:
+            yield from _lines(declared.object.key, (declared.problem,))
     for policy in meaning.policy_states:
         yield from _lines(policy.policy.key, dict.fromkeys(problem for _, problem in policy.targets if problem))
 
@@ -69,19 +69,24 @@ def _lines(key: Key, found: Iterable[ir.Problem]) -> Iterator[str]:
 
 
 def _conditions(generation: int, found: Iterable[ir.Problem], *, good: Mapping[str, str]) -> list[Json]:
-    """Return conditions that are True with the reason in `good`, unless a problem says otherwise."""
+    """Return conditions that are True with the reason in `good`, unless a problem says otherwise.
+
+    Advice is the message of the first condition, while that is True.
+    """
     by_condition: dict[str, list[ir.Problem]] = {}
     for problem in found:
         by_condition.setdefault(problem.condition, []).append(problem)
     result: list[Json] = []
+    advice = "; ".join(map(str, by_condition.get(ir.ADVICE, ())))
     for condition, reason in good.items():
         wrong = by_condition.get(condition)
+        message = "" if result else advice
         result.append(
             {
                 "type": condition,
                 "status": "False" if wrong else "True",
                 "reason": wrong[0].reason if wrong else reason,
-                "message": "; ".join(map(str, wrong)) if wrong else "",
+                "message": "; ".join(map(str, wrong)) if wrong else message,
                 "observedGeneration": generation,
             }
         )
@@ -174,7 +179,6 @@ def _route(state: RouteState, controllers: Mapping[str, str]) -> Json:
 
 def _pool(state: PoolState, controllers: Mapping[str, str]) -> Json:
     pool = state.pool
-    found = (state.problem,) if state.problem else ()
     parents: list[Json] = []
     for parent in state.parents:
         namespace, name = parent.split("/")
@@ -183,7 +187,9 @@ def _pool(state: PoolState, controllers: Mapping[str, str]) -> Json:
                 "parentRef": {"group": GATEWAY_GROUP, "kind": "Gateway", "namespace": namespace, "name": name},
                 "controllerName": controllers[parent],
                 "conditions": _conditions(
-                    pool.metadata.generation, found, good={"Accepted": "Accepted", "ResolvedRefs": "ResolvedRefs"}
+                    pool.metadata.generation,
+                    state.problems,
+                    good={"Accepted": "Accepted", "ResolvedRefs": "ResolvedRefs"},
                 ),
             }
         )

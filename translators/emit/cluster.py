@@ -33,6 +33,20 @@ _CRITICALITY = {
     "Sheddable": pool_pb2.CRITICALITY_SHEDDABLE,
 }
 
+_RUNTIME = {
+    "vllm": pool_pb2.RUNTIME_VLLM,
+    "sglang": pool_pb2.RUNTIME_SGLANG,
+    "tensorrt-llm": pool_pb2.RUNTIME_TENSORRT_LLM,
+    "triton": pool_pb2.RUNTIME_TRITON,
+    "tgi": pool_pb2.RUNTIME_TGI,
+}
+_STRATEGY = {"default": pool_pb2.STRATEGY_DEFAULT, "prefix cache": pool_pb2.STRATEGY_PREFIX_CACHE}
+_UNLISTED = {
+    "sheddable": pool_pb2.UNLISTED_SHEDDABLE,
+    "standard": pool_pb2.UNLISTED_STANDARD,
+    "refused": pool_pb2.UNLISTED_REFUSED,
+}
+
 
 def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Cluster:
     """Return the cluster of a backend; `connection_buffer_limit` is in bytes."""
@@ -83,18 +97,26 @@ def pool_of(pool: ir.Pool) -> pool_pb2.Pool:
             pool_pb2.Model(
                 name=model.name,
                 criticality=_CRITICALITY[model.criticality],
-                targets=[pool_pb2.Target(name=target.name, weight=target.weight) for target in model.targets],
+                targets=_targets(model.targets),
             )
             for model in pool.models
         ],
+        runtime=_RUNTIME[pool.runtime],
+        strategy=_STRATEGY[pool.strategy],
+        unlisted=_UNLISTED[pool.unlisted],
+        objectives=[pool_pb2.Objective(name=each.name, priority=each.priority) for each in pool.objectives],
+        rewrites=[pool_pb2.Rewrite(models=each.models, targets=_targets(each.targets)) for each in pool.rewrites],
     )
 
 
+def _targets(targets: tuple[ir.Target, ...]) -> list[pool_pb2.Target]:
+    return [pool_pb2.Target(name=target.name, weight=target.weight) for target in targets]
+
+
 def _http_options(backend: ir.Backend) -> http.HttpProtocolOptions:
-    h2c = isinstance(backend, ir.Service) and backend.h2c
     explicit = http.HttpProtocolOptionsExplicitHttpConfig(
-        http2_protocol_options=core.Http2ProtocolOptions() if h2c else None,
-        http_protocol_options=None if h2c else core.Http1ProtocolOptions(),
+        http2_protocol_options=core.Http2ProtocolOptions() if backend.h2c else None,
+        http_protocol_options=None if backend.h2c else core.Http1ProtocolOptions(),
     )
     # On the cluster, since a rule may share its requests between a pool and a Service, which is not retried unasked.
     retries = retry_policy(retries=True) if isinstance(backend, ir.Pool) else None

@@ -20,14 +20,14 @@ PATH = "/v1/models"
 def routable(host: ir.VirtualHost) -> dict[str, int]:
     """Return each model that a request to this hostname can name, with the time of its declaration (0: unknown).
 
-    A rule that matches on one model names it; any other rule to a pool serves the models that the pool's
-    InferenceModels declare, as far as the rule's expression matches them.
+    A rule that matches on one model names it; any other rule to a pool serves the models that are declared for the
+    pool, as far as the rule's expression matches them.
     """
     models: dict[str, int] = {}
     for rule in host.routes:
         if not rule.served:
             continue
-        declared = {model.name: model.created for pool in rule.pools for model in pool.models}
+        declared = {name: at for pool in rule.pools for name, at in pool.declared.items()}
         if rule.model is None:
             models |= {name: created for name, created in declared.items() if name not in models}
         elif rule.model.kind == "Exact":

@@ -1,8 +1,9 @@
 """Asking the endpoint picker: ext_proc, off by default, on for a pool's share of a route.
 
-The picker is asked with the request's headers alone, or with the whole body where it has to rename the model or find a
-declared one. Never in FULL_DUPLEX_STREAMED mode, in which Envoy answers 500 to a POST when the picker is dead whatever
-failure_mode_allow says. The response does not pass the picker: the access log tells it what became of the request.
+The picker is asked with the request's headers alone, or with the whole body where it has to compare prompts, rename the
+model or find a declared one. Never in FULL_DUPLEX_STREAMED mode, in which Envoy answers 500 to a POST when the picker
+is dead whatever failure_mode_allow says. The response does not pass the picker: the access log tells it what became of
+the request.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import http_filter, milliseconds, pack
-from translators.headers import BODY_KEY, LOAD_BALANCING, MODEL, POINTSMAN, POOL_KEY
+from translators.headers import BODY_KEY, LOAD_BALANCING, MODEL, OBJECTIVES, POINTSMAN, POOL_KEY
 from translators.settings import PICKER_CLUSTER, Settings
 
 NAME = "envoy.filters.http.ext_proc"
@@ -46,7 +47,9 @@ def filters(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
         ),
         # Each header more is encoded, sent and decoded for nothing.
         forward_rules=ext_proc.HeaderForwardingRules(
-            allowed_headers=matcher.ListStringMatcher(patterns=[matcher.StringMatcher(exact=MODEL)])
+            allowed_headers=matcher.ListStringMatcher(
+                patterns=[matcher.StringMatcher(exact=name) for name in (MODEL, *OBJECTIVES)]
+            )
         ),
         status_on_error=envoy_type.HttpStatus(code=envoy_type.StatusCode.ServiceUnavailable),
         disable_clear_route_cache=True,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from resources import HTTPBackendRef, HTTPRoute, InferencePool, Key, Service, ServicePort, XInferencePool
+from resources import HTTPBackendRef, HTTPRoute, Key, Service, ServicePort
 from translators import ir
 from translators.resolve.index import Index
-from translators.resolve.pools import H2C, KINDS, RESOLVED, endpoints_of_pool, pool_of
+from translators.resolve.pool_kinds import KINDS, AnyPool
+from translators.resolve.pools import H2C, RESOLVED, endpoints_of_pool, pool_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Backends:
             )
         return None
 
-    def pool(self, pool: InferencePool | XInferencePool) -> ir.Pool | ir.Problem:
+    def pool(self, pool: AnyPool) -> ir.Pool | ir.Problem:
         """Return what an InferencePool means, or why it cannot be served."""
         key = (pool.key.group, pool.key.namespace, pool.key.name)
         if key not in self._pools:

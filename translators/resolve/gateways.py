@@ -17,8 +17,9 @@ from resources import (
     World,
 )
 from translators import ir
-from translators.resolve import hostnames
+from translators.resolve import declared, hostnames
 from translators.resolve.backends import Backends
+from translators.resolve.declared import DeclaredState
 from translators.resolve.index import Index, age
 from translators.resolve.policies import (
     NOT_BUILT,
@@ -28,7 +29,8 @@ from translators.resolve.policies import (
     client_settings,
     states,
 )
-from translators.resolve.pools import AnyPool, all_pools, models_of
+from translators.resolve.pool_kinds import AnyPool, all_pools
+from translators.resolve.pools import advice_on
 from translators.resolve.routes import Rule, precedence, routes_of, rules_of
 from translators.settings import Settings
 
@@ -76,19 +78,11 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """An InferencePool, the Gateways with a route that refers to it ("namespace/name"), and its problem."""
+    """An InferencePool, the Gateways with a route that refers to it ("namespace/name"), and its problems."""
 
     pool: AnyPool
     parents: tuple[str, ...]
-    problem: ir.Problem | None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelState:
-    """An InferenceModel and its problem."""
-
-    key: tuple[str, str]
-    problem: ir.Problem | None
+    problems: tuple[ir.Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +93,7 @@ class Meaning:
     gateway_states: tuple[GatewayState, ...]
     route_states: tuple[RouteState, ...]
     pool_states: tuple[PoolState, ...]
-    model_states: tuple[ModelState, ...]
+    declared_states: tuple[DeclaredState, ...]
     policy_states: tuple[PolicyState, ...]
     classes: tuple[GatewayClass, ...]
     notices: tuple[str, ...]
@@ -141,7 +135,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
         gateway_states=tuple(gateway_states),
         route_states=route_states,
         pool_states=_pool_states(world, backends, attachments),
-        model_states=_model_states(index, world),
+        declared_states=tuple(declared.states(index)),
         policy_states=states(index),
         classes=classes,
         notices=tuple(notices),
@@ -399,24 +393,6 @@ def _pool_states(
     result = []
     for pool in all_pools(world):
         found = backends.pool(pool)
-        problem = found if isinstance(found, ir.Problem) else None
-        result.append(PoolState(pool, tuple(users.get(pool.key, ())), problem))
-    return tuple(result)
-
-
-def _model_states(index: Index, world: World) -> tuple[ModelState, ...]:
-    result: list[ModelState] = []
-    pools = {(pool.key.group, pool.key.namespace, pool.key.name): pool for pool in all_pools(world)}
-    for (group, namespace, name), models in index.models.items():
-        pool = pools.get((group, namespace, name))
-        if pool is None:
-            text = f"InferencePool {namespace}/{name} ({group}) does not exist"
-            problem = ir.Problem("Accepted", "PoolNotFound", text, "spec.poolRef")
-            result += [ModelState((model.key.namespace, model.key.name), problem) for model in models]
-            continue
-        for (_, refused), declared in zip(models_of(index, pool), models, strict=True):
-            problem_or_none = (
-                ir.Problem("Accepted", "ModelNameInUse", refused[1], "spec.modelName") if refused else None
-            )
-            result.append(ModelState((declared.key.namespace, declared.key.name), problem_or_none))
+        problems = (found,) if isinstance(found, ir.Problem) else advice_on(pool)
+        result.append(PoolState(pool, tuple(users.get(pool.key, ())), problems))
     return tuple(result)

@@ -15,13 +15,24 @@ from resources import (
     EndpointSlice,
     HTTPRoute,
     InferenceModel,
+    InferenceModelRewrite,
+    InferenceObjective,
     Object,
     Pod,
     ReferenceGrant,
     World,
+    XInferenceModelRewrite,
+    XInferenceObjective,
 )
 
 P = TypeVar("P", ClientTrafficPolicy, BackendTrafficPolicy)
+AnyObjective = InferenceObjective | XInferenceObjective
+AnyRewrite = InferenceModelRewrite | XInferenceModelRewrite
+D = TypeVar("D", InferenceModel, AnyObjective, AnyRewrite)
+
+PoolKey = tuple[str, str, str]
+"""How a declaration names its pool: group, namespace and name."""
+
 TargetKey = tuple[str, str, str, str | None]
 """What a policy is attached to: kind, namespace, name and section."""
 
@@ -44,7 +55,9 @@ class Index:
     """One World and its look-up tables."""
 
     world: World
-    models: Mapping[tuple[str, str, str], tuple[InferenceModel, ...]]
+    models: Mapping[PoolKey, tuple[InferenceModel, ...]]
+    objectives: Mapping[PoolKey, tuple[AnyObjective, ...]]
+    rewrites: Mapping[PoolKey, tuple[AnyRewrite, ...]]
     slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]]
     pods: Mapping[str, tuple[Pod, ...]]
     grants: Mapping[str, tuple[ReferenceGrant, ...]]
@@ -55,10 +68,14 @@ class Index:
     @classmethod
     def of(cls, world: World) -> Index:
         """Arrange a World."""
-        models: dict[tuple[str, str, str], list[InferenceModel]] = defaultdict(list)
-        for model in sorted(world.all(InferenceModel).values(), key=age):
-            pool = model.spec.pool_ref
-            models[pool.group, model.key.namespace, pool.name].append(model)
+        objectives: list[AnyObjective] = [
+            *world.all(InferenceObjective).values(),
+            *world.all(XInferenceObjective).values(),
+        ]
+        rewrites: list[AnyRewrite] = [
+            *world.all(InferenceModelRewrite).values(),
+            *world.all(XInferenceModelRewrite).values(),
+        ]
         slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
         for each in world.all(EndpointSlice).values():
             if service := each.metadata.labels.get(SERVICE_NAME_LABEL):
@@ -71,7 +88,9 @@ class Index:
             grants[grant.key.namespace].append(grant)
         return cls(
             world=world,
-            models={key: tuple(items) for key, items in models.items()},
+            models=_by_pool(world.all(InferenceModel).values()),
+            objectives=_by_pool(objectives),
+            rewrites=_by_pool(rewrites),
             slices={key: tuple(items) for key, items in slices.items()},
             pods={key: tuple(items) for key, items in pods.items()},
             grants={key: tuple(items) for key, items in grants.items()},
@@ -95,6 +114,14 @@ class Index:
             )
             for grant in self.grants.get(to_namespace, ())
         )
+
+
+def _by_pool(declared: Iterable[D]) -> Mapping[PoolKey, tuple[D, ...]]:
+    found: dict[PoolKey, list[D]] = defaultdict(list)
+    for each in sorted(declared, key=age):
+        pool = each.spec.pool_ref
+        found[pool.group, each.key.namespace, pool.name].append(each)
+    return {key: tuple(items) for key, items in found.items()}
 
 
 def _by_target(policies: Iterable[P]) -> Mapping[TargetKey, tuple[P, ...]]:
