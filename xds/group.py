@@ -1,7 +1,8 @@
 """The streams of one group of clients, Envoys and pickers, and what the latter may see; nothing here awaits.
 
 A picker may pick only endpoints that Envoy has been sent: it sees a version of a ClusterLoadAssignment once every Envoy
-of the group has accepted or refused that version or a later one, or has left.
+of the group has accepted or refused that version or a later one, or has left.  Until there is one it hears nothing of
+them: that there are none would have it refuse the first requests to a new pool.
 """
 
 from collections.abc import Iterable
@@ -105,7 +106,10 @@ class Group:
         return [(picker, picker.update(snapshot)) for picker in self.pickers]
 
     def _pickers_snapshot(self) -> Snapshot | None:
-        return None if self.snapshot is None else self.snapshot.with_table(ENDPOINTS, dict(self._admitted))
+        if self.snapshot is None:
+            return None
+        withheld = self._waiting.keys() - self._admitted.keys()
+        return self.snapshot.with_table(ENDPOINTS, dict(self._admitted), withheld=withheld)
 
 
 def _reached(envoy: Stream, versions: list[Sealed]) -> int:

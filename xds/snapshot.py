@@ -43,9 +43,13 @@ def seal(
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a group of clients should hold, by type URL and then by name."""
+    """What a group of clients should hold, by type URL and then by name.
+
+    `withheld` are (type URL, name) of resources that exist and are not shown yet: nothing is said of them.
+    """
 
     tables: Mapping[str, Mapping[str, Sealed]]
+    withheld: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def of(cls, resources: Iterable[Sealed]) -> "Snapshot":
@@ -65,9 +69,13 @@ class Snapshot:
         """Return one resource, or None."""
         return self.table(type_url).get(name)
 
-    def with_table(self, type_url: str, table: Mapping[str, Sealed]) -> "Snapshot":
-        """Return this snapshot with other resources of one type."""
-        return Snapshot({**self.tables, type_url: table})
+    def withheld_names(self, type_url: str) -> frozenset[str]:
+        """Return the names of the resources of one type that are withheld."""
+        return frozenset(name for each, name in self.withheld if each == type_url)
+
+    def with_table(self, type_url: str, table: Mapping[str, Sealed], *, withheld: Iterable[str] = ()) -> "Snapshot":
+        """Return this snapshot with other resources of one type, some of them withheld."""
+        return Snapshot({**self.tables, type_url: table}, frozenset((type_url, name) for name in withheld))
 
     def dangling(self) -> tuple[str, ...]:
         """Return a line for each resource that pulls one that is not here; a consistent snapshot has none."""

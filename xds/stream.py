@@ -72,7 +72,7 @@ class Stream:
         """Take a new snapshot."""
         self.snapshot = snapshot
         for type_url, subscription in self.subscriptions.items():
-            subscription.publish(snapshot.table(type_url))
+            subscription.publish(snapshot.table(type_url), snapshot.withheld_names(type_url))
         return self._pump()
 
     def close(self) -> None:
@@ -115,8 +115,9 @@ class Stream:
     def _subscription(self, type_url: str) -> Subscription:
         subscription = self.subscriptions.get(type_url)
         if subscription is None:
-            table = {} if self.snapshot is None else self.snapshot.table(type_url)
-            subscription = self.subscriptions[type_url] = Subscription(type_url, table)
+            snapshot = self.snapshot or Snapshot({})
+            subscription = Subscription(type_url, snapshot.table(type_url), snapshot.withheld_names(type_url))
+            self.subscriptions[type_url] = subscription
         return subscription
 
     def _answer(self, subscription: Subscription, error: str | None) -> None:

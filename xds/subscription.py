@@ -52,6 +52,8 @@ class Subscription:
     type_url: str
     # What the client should hold if it asked for everything; replaced by `publish`.
     table: Mapping[str, Sealed] = field(default_factory=dict)
+    # Names of which nothing is said for now.
+    withheld: frozenset[str] = frozenset()
     names: set[str] = field(default_factory=set)
     wildcard: bool = False
     started: bool = False
@@ -72,8 +74,9 @@ class Subscription:
         """Tell whether the client is subscribed to a name."""
         return self.wildcard or name in self.names
 
-    def publish(self, table: Mapping[str, Sealed]) -> None:
+    def publish(self, table: Mapping[str, Sealed], withheld: frozenset[str] = frozenset()) -> None:
         """Take a new table; only what differs is looked at again."""
+        self.withheld = withheld
         if table is self.table:
             return
         old, self.table = self.table, table
@@ -157,6 +160,8 @@ class Subscription:
         """Work out what remains to be sent, beside what is on its way."""
         updates, removals, absent, settled = [], [], [], []
         for name in sorted(self.dirty):
+            if name in self.withheld and name not in self.table:
+                continue
             sealed = self.table.get(name) if self.wants(name) else None
             if sealed is not None and self._needs(name, sealed.version):
                 updates.append(sealed)

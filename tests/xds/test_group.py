@@ -114,3 +114,28 @@ def test_endpoints_that_are_gone_are_gone_for_the_picker() -> None:
     clients.answer(0)
     gone = clients.group.publish(Snapshot.of([]))
     assert [response.removed for response in responses(gone, clients.picker)] == [("a",)]
+
+
+def test_a_picker_is_not_told_that_endpoints_are_absent_that_it_may_not_see_yet() -> None:
+    clients = Clients(1)
+    group = clients.group
+    newcomer = Stream()
+    group.join_picker(newcomer)
+    clients.publish("1")
+    assert responses(group.receive(newcomer, Request(ENDPOINTS, subscribe=("a", "b"))), newcomer) == [
+        Response(ENDPOINTS, (), ("b",), "1")
+    ]
+    group.receive(newcomer, Request(ENDPOINTS, nonce="1"))
+    admitted = group.receive(clients.envoys[0], Request(ENDPOINTS, nonce=clients.nonces[0]))
+    assert versions(admitted, newcomer) == ["1"]
+
+
+def test_endpoints_that_go_before_a_picker_saw_them_are_told_to_be_absent() -> None:
+    clients = Clients(1)
+    group = clients.group
+    newcomer = Stream()
+    group.join_picker(newcomer)
+    clients.publish("1")
+    assert responses(group.receive(newcomer, Request(ENDPOINTS, subscribe=("a",))), newcomer) == []
+    gone = group.publish(Snapshot.of([]))
+    assert [response.removed for response in responses(gone, newcomer)] == [("a",)]
