@@ -2,7 +2,7 @@
 
 Beyond them, a syncer whose pod has no network namespace of its own (a simulated one) is told by `POINTSMAN_LOCALHOST`
 which address "localhost" means, and by `POINTSMAN_LISTENING_PORTS` where ports of that address really are:
-"8000=53211,9000=53212".
+"8000=53211,9000=53212". With `POINTSMAN_ENDS_WITH_STDIN` it ends when its stdin does: with the process that started it.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 _CONFIG = "DYNAMIC_LORA_ROLLOUT_CONFIG"
 _LOCALHOST = "POINTSMAN_LOCALHOST"
 _PORTS = "POINTSMAN_LISTENING_PORTS"
+_ENDS = "POINTSMAN_ENDS_WITH_STDIN"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -29,6 +30,7 @@ class Settings:
     metrics_port: int = 8080
     localhost: str | None = None
     ports: Mapping[int, int] = field(default_factory=dict)
+    ends_with_stdin: bool = False
 
     def address(self, host: str, port: int) -> tuple[str, int]:
         """Return where a server of the configuration really is."""
@@ -68,6 +70,7 @@ def parse(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os
         metrics_port=read.metrics_port,
         localhost=environment.get(_LOCALHOST) or None,
         ports=_ports(environment.get(_PORTS, "")),
+        ends_with_stdin=bool(environment.get(_ENDS)),
     )
 
 

@@ -43,6 +43,9 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel if task else loop.stop)
     metrics = Metrics()
+    leash = asyncio.create_task(_until_stdin_ends()) if settings.ends_with_stdin else None
+    if leash is not None and task is not None:
+        leash.add_done_callback(lambda _: task.cancel())
     with suppress(asyncio.CancelledError):
         async with AsyncExitStack() as stack:
             # vLLM closes idle connections at about the time when the syncer asks again: each question has its own.
@@ -53,3 +56,11 @@ async def _run(settings: Settings) -> None:
                 # Adapters matter more than their metrics.
                 _log.error("No metrics", port=settings.metrics_port, problem=str(error))
             await Syncer(settings, session, metrics).run()
+
+
+async def _until_stdin_ends() -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4096):
+        pass

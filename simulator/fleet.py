@@ -8,11 +8,14 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from simulator import manifests
 from simulator.addresses import candidates
+from simulator.beside import Beside
 from simulator.faults import Fault, Mode
 from simulator.rooms import Rooms
 from simulator.server import ModelServer, Site
@@ -27,11 +30,12 @@ _TAKEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL})
 
 @dataclass(frozen=True, slots=True)
 class RunningPod:
-    """A pod that is there: its plan, its IP address, and its server if it has one."""
+    """A pod that is there: its plan, its IP address, its server if it has one, and what runs beside it."""
 
     plan: PodPlan
     address: str
     server: ModelServer | None
+    beside: Beside | None = None
 
     @property
     def port(self) -> int | None:
@@ -65,6 +69,7 @@ class Fleet:
         self._hurry = asyncio.Event()
         self._lock = asyncio.Lock()
         self._rooms = Rooms()
+        self._files: TemporaryDirectory[str] | None = None
 
     @property
     def pods(self) -> tuple[RunningPod, ...]:
@@ -81,10 +86,13 @@ class Fleet:
             pods: dict[tuple[str, str], RunningPod] = {}
             for wanted in plan.pods:
                 pod = self._pods.get(wanted.key)
-                if pod is not None and pod.plan.revision != wanted.revision:
-                    pod = None
                 try:
-                    pods[wanted.key] = pod or await self._start(wanted, (*self._pods.values(), *pods.values()))
+                    if pod is None or pod.plan.revision != wanted.revision:
+                        pods[wanted.key] = await self._start(wanted, (*self._pods.values(), *pods.values()))
+                        continue
+                    pods[wanted.key] = pod
+                    if pod.beside is not None:
+                        pod.beside.update(wanted)
                 except OSError as error:
                     problems.append(f"Pod {wanted.namespace}/{wanted.name}: {error}")
             gone = [pod for key, pod in self._pods.items() if pods.get(key) is not pod]
@@ -100,11 +108,14 @@ class Fleet:
             return tuple(problems)
 
     async def stop(self) -> None:
-        """Stop all pods without lingering; returns when no socket is left."""
+        """Stop all pods without lingering; returns when no socket, process or file is left."""
         self._hurry.set()
         await self.apply(Plan())
         while self._leaving:
             await asyncio.gather(*self._leaving)
+        if self._files is not None:
+            self._files.cleanup()
+            self._files = None
 
     async def switch(self, fault: Fault) -> None:
         """Switch a pod's fault. Raises KeyError when no such pod is ready."""
@@ -119,6 +130,23 @@ class Fleet:
         await self.switch(Fault(mode, duration, pod))
 
     async def _start(self, plan: PodPlan, others: Iterable[RunningPod]) -> RunningPod:
+        pod = await self._listen(plan, others)
+        if not plan.sidecars:
+            return pod
+        beside = Beside(self._folder(), plan)
+        try:
+            beside.start(pod.address, pod.port)
+        except OSError:
+            await self._end(pod)
+            raise
+        return replace(pod, beside=beside)
+
+    def _folder(self) -> Path:
+        if self._files is None:
+            self._files = TemporaryDirectory(prefix="simulated-pods-")
+        return Path(self._files.name)
+
+    async def _listen(self, plan: PodPlan, others: Iterable[RunningPod]) -> RunningPod:
         taken = {pod.address for pod in others}
         free = (address for address in islice(candidates(*plan.key), _TRIES) if address not in taken)
         if plan.spec is None:
@@ -145,5 +173,10 @@ class Fleet:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._linger):
                 await self._hurry.wait()
+        await self._end(pod)
+
+    async def _end(self, pod: RunningPod) -> None:
+        if pod.beside is not None:
+            await pod.beside.stop()
         if pod.server is not None:
             await pod.server.stop(self._grace)

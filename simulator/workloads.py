@@ -7,6 +7,7 @@ from math import isfinite
 from resources import Container, World
 from simulator.commands import Launch, find_server
 from simulator.members import Member, workloads
+from simulator.sidecars import SidecarPlan, VolumePlan, sidecars, volumes
 from simulator.spec import CommandError, ServerSpec, Timing
 from simulator.variables import Variables
 
@@ -42,6 +43,8 @@ class PodPlan:
     annotations: Mapping[str, str] = field(hash=False)
     ports: tuple[Port, ...] = ()
     revision: str = ""
+    sidecars: tuple[SidecarPlan, ...] = ()
+    volumes: tuple[VolumePlan, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -90,6 +93,10 @@ def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None],
     if spec is not None:
         notices.update(dict.fromkeys(f"{workload}: {remark}" for remark in spec.remarks))
         spec = replace(spec, absent_adapters=tuple(annotations.get(_ABSENT, "").split()))
+    running = tuple(sidecars(member.template.spec, variables)) if spec is not None else ()
+    missing: dict[str, None] = {}
+    files = tuple(volumes(member.template.spec, running, world, member.workload.namespace, missing))
+    notices.update(dict.fromkeys(f"{workload}: {line}" for line in missing))
     return PodPlan(
         namespace=member.workload.namespace,
         name=member.name,
@@ -102,6 +109,8 @@ def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None],
         annotations=annotations,
         ports=tuple(Port(port.container_port, port.name, port.protocol) for port in container.ports),
         revision=member.revision,
+        sidecars=running,
+        volumes=files,
     )
 
 

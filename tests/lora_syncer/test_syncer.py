@@ -311,8 +311,7 @@ async def test_metrics_over_http(session: ClientSession, metrics: Metrics) -> No
         assert "lora_syncer_adapter_status" in await response.text()
 
 
-async def test_the_program(start: Start, session: ClientSession, folder: Folder) -> None:
-    server = await start()
+async def start_program(folder: Folder, server: ModelServer, **more: str) -> asyncio.subprocess.Process:
     # The file says nothing of a host: it is this machine, which is told to be another address.
     folder.write("vLLMLoRAConfig: {ensureExist: {models: [{id: a, source: /a}]}}")
     environment = {
@@ -320,13 +319,20 @@ async def test_the_program(start: Start, session: ClientSession, folder: Folder)
         "DYNAMIC_LORA_ROLLOUT_CONFIG": str(folder.file),
         "POINTSMAN_LOCALHOST": server.site.host,
         "POINTSMAN_LISTENING_PORTS": f"8000={server.site.port}",
+        **more,
     }
-    child = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "lora_syncer", "--metrics-port", "0"),
         env=environment,
+        stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def test_the_program(start: Start, session: ClientSession, folder: Folder) -> None:
+    server = await start()
+    child = await start_program(folder, server)
     try:
         await reach(session, server, {"first": "/lora/first", "a": "/a"})
         child.send_signal(signal.SIGTERM)
@@ -337,3 +343,23 @@ async def test_the_program(start: Start, session: ClientSession, folder: Folder)
     assert child.returncode == 0
     lines = [json.loads(line) for line in errors.splitlines()]
     assert [line["event"] for line in lines][:2] == ["Configuration read", "Adapter loaded"]
+
+
+async def test_a_simulated_pods_syncer_ends_with_its_parent(
+    start: Start,
+    session: ClientSession,
+    folder: Folder,
+) -> None:
+    server = await start()
+    child = await start_program(folder, server, POINTSMAN_ENDS_WITH_STDIN="1")
+    try:
+        await reach(session, server, {"first": "/lora/first", "a": "/a"})
+        assert child.stdin is not None
+        child.stdin.close()
+        async with asyncio.timeout(PATIENCE):
+            assert await child.wait() == 0
+    finally:
+        with suppress(ProcessLookupError):
+            child.kill()
+    assert child.stderr is not None
+    assert b"Traceback" not in await child.stderr.read()
