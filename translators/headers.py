@@ -8,6 +8,9 @@ MODEL = "x-gateway-model-name"
 DESTINATION = "x-gateway-destination-endpoint"
 """The endpoint chosen for a request (endpoint picker protocol)."""
 
+MIRROR_DESTINATION = "x-pointsman-mirror-destination"
+"""The endpoints chosen for a request's copies, in the shape of DESTINATION: each copy goes to the first of its own."""
+
 SERVED = "x-gateway-destination-endpoint-served"
 """The endpoint that Envoy went to (endpoint picker protocol)."""
 
@@ -17,7 +20,7 @@ OBJECTIVES = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 EXAMINED = "x-pointsman-examined"
 """Set once a request's body was searched for the model, so that the second choice of a route differs from the first."""
 
-CLIENT_MAY_NOT_SET = (MODEL, DESTINATION, EXAMINED)
+CLIENT_MAY_NOT_SET = (MODEL, DESTINATION, MIRROR_DESTINATION, EXAMINED)
 """Headers that steer the request; Envoy drops the client's own before anything reads them."""
 
 LOAD_BALANCING = "envoy.lb"
@@ -28,6 +31,9 @@ POINTSMAN = "pointsman"
 
 POOL_KEY = "x-pointsman-pool"
 """gRPC metadata of an exchange with the picker: the pool that is asked for, "namespace/name"."""
+
+MIRRORS_KEY = "x-pointsman-mirrors"
+"""gRPC metadata of an exchange with the picker: the pools that copies go to, "namespace/name,namespace/name"."""
 
 BODY_KEY = "x-pointsman-body"
 """gRPC metadata of an exchange with the picker: "1" where the body follows the headers."""

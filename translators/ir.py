@@ -176,6 +176,23 @@ class Service:
 Backend = Pool | Service
 
 
+WHOLE = 1_000_000
+"""The share of a mirror that copies every request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where copies of a rule's requests go, and of how many in a million."""
+
+    backend: Backend
+    millionths: int = WHOLE
+
+    @property
+    def cluster(self) -> str:
+        """The cluster of the copies, which has the endpoints of the backend's own."""
+        return f"mirror/{self.backend.cluster}"
+
+
 @dataclass(frozen=True, slots=True)
 class Weighted:
     """A backend's share of a rule. A broken backend keeps its share, and answers 500 for it (HTTPBackendRef).
@@ -205,11 +222,17 @@ class Route:
     timeout: int = 0
     attempt_timeout: int | None = None
     refusal: str = ""
+    mirrors: tuple[Mirror, ...] = ()
 
     @property
     def pools(self) -> tuple[Pool, ...]:
         """The pools that the rule leads to, by weight 0 too: their share may grow without a change of shape."""
         return tuple(share.backend for share in self.backends if isinstance(share.backend, Pool))
+
+    @property
+    def mirrored_pools(self) -> tuple[str, ...]:
+        """The names of the pools that copies go to."""
+        return tuple(dict.fromkeys(each.backend.name for each in self.mirrors if isinstance(each.backend, Pool)))
 
     @property
     def served(self) -> bool:
@@ -264,10 +287,11 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What one Gateway serves. `name` is "namespace/name"."""
+    """What one Gateway serves. `name` is "namespace/name". mirrored: those of the backends that copies go to."""
 
     name: str
     origin: str
     ports: tuple[Port, ...]
     backends: tuple[Backend, ...]
+    mirrored: tuple[Backend, ...]
     assignments: tuple[Assignment, ...]

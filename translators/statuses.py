@@ -60,6 +60,8 @@ def problems(meaning: Meaning) -> Iterator[str]:
     for declared in meaning.declared_states:
         if declared.problem:
             yield from _lines(declared.object.key, (declared.problem,))
+    for key, problem in meaning.strays:
+        yield from _lines(key, (problem,))
     for policy in meaning.policy_states:
         yield from _lines(policy.policy.key, dict.fromkeys(problem for _, problem in policy.targets if problem))
 

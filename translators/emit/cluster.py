@@ -20,7 +20,8 @@ from protos.pointsman.picker.v1 import pool_pb2
 from translators import ir
 from translators.emit.packing import extension, metadata, milliseconds, pack
 from translators.emit.virtual_host import retry_policy
-from translators.headers import DESTINATION, LOAD_BALANCING, POINTSMAN, SERVED
+from translators.features import mirror
+from translators.headers import DESTINATION, LOAD_BALANCING, MIRROR_DESTINATION, POINTSMAN, SERVED
 
 # LLM requests last long, so that many run at once; the pods' own queues are the limit, not Envoy's default of 1024.
 _UNLIMITED = 1_000_000_000
@@ -50,14 +51,45 @@ _UNLISTED = {
 
 def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Cluster:
     """Return the cluster of a backend; `connection_buffer_limit` is in bytes."""
+    return _cluster(
+        backend.cluster,
+        backend.cluster,
+        # On the cluster, since a rule may share its requests between a pool and a Service, which is not retried unasked.
+        _http_options(backend, retries=isinstance(backend, ir.Pool)),
+        _picked(_from_metadata()) if isinstance(backend, ir.Pool) else _least_request(),
+        connection_buffer_limit,
+    )
+
+
+def mirror_cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Cluster:
+    """Return the cluster by which a backend gets copies of requests."""
+    options = _http_options(backend, retries=False)
+    options.common_http_protocol_options = core.HttpProtocolOptions(max_stream_duration=mirror.LONGEST)
+    return _cluster(
+        ir.Mirror(backend).cluster,
+        backend.cluster,
+        options,
+        _picked(_from_header()) if isinstance(backend, ir.Pool) else _least_request(),
+        connection_buffer_limit,
+    )
+
+
+def _cluster(
+    name: str,
+    endpoints: str,
+    options: http.HttpProtocolOptions,
+    balancing: cluster.LoadBalancingPolicy,
+    connection_buffer_limit: int,
+) -> cluster.Cluster:
     ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
+    service = endpoints if endpoints != name else ""
     return cluster.Cluster(
-        name=backend.cluster,
+        name=name,
         type=cluster.ClusterDiscoveryType.EDS,
-        eds_cluster_config=cluster.ClusterEdsClusterConfig(eds_config=ads),
+        eds_cluster_config=cluster.ClusterEdsClusterConfig(eds_config=ads, service_name=service),
         connect_timeout=_CONNECT_TIMEOUT,
-        load_balancing_policy=_picked() if isinstance(backend, ir.Pool) else _least_request(),
-        typed_extension_protocol_options={_HTTP: pack(_http_options(backend))},
+        load_balancing_policy=balancing,
+        typed_extension_protocol_options={_HTTP: pack(options)},
         circuit_breakers=cluster.CircuitBreakers(
             thresholds=[
                 cluster.CircuitBreakersThresholds(
@@ -113,14 +145,14 @@ def _targets(targets: tuple[ir.Target, ...]) -> list[pool_pb2.Target]:
     return [pool_pb2.Target(name=target.name, weight=target.weight) for target in targets]
 
 
-def _http_options(backend: ir.Backend) -> http.HttpProtocolOptions:
+def _http_options(backend: ir.Backend, *, retries: bool) -> http.HttpProtocolOptions:
     explicit = http.HttpProtocolOptionsExplicitHttpConfig(
         http2_protocol_options=core.Http2ProtocolOptions() if backend.h2c else None,
         http_protocol_options=None if backend.h2c else core.Http1ProtocolOptions(),
     )
-    # On the cluster, since a rule may share its requests between a pool and a Service, which is not retried unasked.
-    retries = retry_policy(retries=True) if isinstance(backend, ir.Pool) else None
-    return http.HttpProtocolOptions(explicit_http_config=explicit, retry_policy=retries)
+    return http.HttpProtocolOptions(
+        explicit_http_config=explicit, retry_policy=retry_policy(retries=True) if retries else None
+    )
 
 
 @lru_cache(maxsize=1)
@@ -129,20 +161,33 @@ def _least_request() -> cluster.LoadBalancingPolicy:
     return cluster.LoadBalancingPolicy(policies=[cluster.LoadBalancingPolicyPolicy(typed_extension_config=policy)])
 
 
+def _key(name: str) -> metadata_type.MetadataKey:
+    return metadata_type.MetadataKey(key=LOAD_BALANCING, path=[metadata_type.MetadataKeyPathSegment(key=name)])
+
+
 @lru_cache(maxsize=1)
-def _picked() -> cluster.LoadBalancingPolicy:
-    """Follow the picker's ordered list; without one (FailOpen), balance by least request.
+def _from_metadata() -> override_host.OverrideHost:
+    """Return where a request's pick is found.
 
     Only metadata is a source: a header could come from a client, and Envoy joins its sources, it does not choose one.
     """
-
-    def key(name: str) -> metadata_type.MetadataKey:
-        return metadata_type.MetadataKey(key=LOAD_BALANCING, path=[metadata_type.MetadataKeyPathSegment(key=name)])
-
-    policy = override_host.OverrideHost(
-        override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=key(DESTINATION))],
-        selected_host_key=key(SERVED),
+    return override_host.OverrideHost(
+        override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=_key(DESTINATION))],
+        selected_host_key=_key(SERVED),
         fallback_policy=_least_request(),
     )
+
+
+@lru_cache(maxsize=1)
+def _from_header() -> override_host.OverrideHost:
+    """Return where a copy's pick is found, as far as there is one."""
+    return override_host.OverrideHost(
+        override_host_sources=[override_host.OverrideHostOverrideHostSource(header=MIRROR_DESTINATION)],
+        fallback_policy=_least_request(),
+    )
+
+
+def _picked(policy: override_host.OverrideHost) -> cluster.LoadBalancingPolicy:
+    """Follow the picker's ordered list; without one (FailOpen), balance by least request."""
     wrapped = extension("envoy.load_balancing_policies.override_host", policy)
     return cluster.LoadBalancingPolicy(policies=[cluster.LoadBalancingPolicyPolicy(typed_extension_config=wrapped)])

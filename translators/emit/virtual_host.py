@@ -22,7 +22,7 @@ from envoy_data_plane.google.protobuf import Any
 from translators import ir
 from translators.emit.packing import milliseconds
 from translators.expressions import matches
-from translators.features import body_limit, local_replies, model_finder, models_list, picker
+from translators.features import body_limit, local_replies, mirror, model_finder, models_list, picker
 from translators.headers import EXAMINED, MODEL
 from translators.memo import Memo
 from translators.settings import ModelFinder
@@ -61,7 +61,7 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
             yield memo(_list_models, rule.name + "/models", rule.match, tuple(models.items()))
             listed = rule.match == ir.Match(rule.match.path)
         yield memo(_route, rule, limit)
-    if models and not listed:
+    if models and not listed and any(rule.pools for rule in host.routes):
         yield memo(_list_models, "models", ir.Match(_MODELS), tuple(models.items()))
     if chooses:
         yield from _unanswered()
@@ -182,7 +182,7 @@ def _filters(rule: ir.Route, shares: list[ir.Weighted], limit: int) -> Mapping[s
     held = body_limit.on_picking_route(limit) if _rewrites(rule) else {}
     only = shares[0].backend
     if len(shares) == 1 and isinstance(only, ir.Pool):
-        return {**held, **picker.on_share(only, body=only.wants_body(rule.model))}
+        return {**held, **picker.on_share(only, body=only.wants_body(rule.model), mirrors=rule.mirrored_pools)}
     return {**held, **picker.silent()}
 
 
@@ -191,11 +191,14 @@ def _action(rule: ir.Route, shares: list[ir.Weighted]) -> route.RouteAction:
     action = route.RouteAction(
         timeout=timeout,
         # Without this the listener's five minutes of silence would end a request that waits for its first token.
+        request_mirror_policies=mirror.policies(rule.mirrors),
         idle_timeout=timeout if rule.timeout else (_POOL_IDLE if rule.pools else None),
         cluster_not_found_response_code=route.RouteActionClusterNotFoundResponseCode.INTERNAL_SERVER_ERROR,
     )
     if rule.attempt_timeout is not None:
-        action.retry_policy = retry_policy(retries=bool(rule.pools), attempt_timeout=rule.attempt_timeout)
+        # A route's policy replaces its clusters', and a Service's share is not to be retried unasked.
+        retries = all(isinstance(share.backend, ir.Pool) for share in shares)
+        action.retry_policy = retry_policy(retries=retries, attempt_timeout=rule.attempt_timeout)
     if len(shares) == 1 and shares[0].backend is not None:
         action.cluster = shares[0].backend.cluster
     else:
@@ -206,7 +209,7 @@ def _action(rule: ir.Route, shares: list[ir.Weighted]) -> route.RouteAction:
 def _share(rule: ir.Route, share: ir.Weighted) -> route.WeightedClusterClusterWeight:
     config: Mapping[str, Any] = {}
     if isinstance(share.backend, ir.Pool):
-        config = picker.on_share(share.backend, body=share.backend.wants_body(rule.model))
+        config = picker.on_share(share.backend, body=share.backend.wants_body(rule.model), mirrors=rule.mirrored_pools)
     name = share.backend.cluster if share.backend else NOWHERE
     return route.WeightedClusterClusterWeight(name=name, weight=share.weight, typed_per_filter_config=dict(config))
 

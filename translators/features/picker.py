@@ -20,7 +20,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import http_filter, milliseconds, pack
-from translators.headers import BODY_KEY, LOAD_BALANCING, MODEL, OBJECTIVES, POINTSMAN, POOL_KEY
+from translators.headers import BODY_KEY, LOAD_BALANCING, MIRRORS_KEY, MODEL, OBJECTIVES, POINTSMAN, POOL_KEY
 from translators.settings import PICKER_CLUSTER, Settings
 
 NAME = "envoy.filters.http.ext_proc"
@@ -68,8 +68,11 @@ def silent() -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=4096)
-def on_share(pool: ir.Pool, *, body: bool) -> Mapping[str, Any]:
-    """Return what makes a route, or a weighted cluster, ask the picker for an endpoint of this pool."""
+def on_share(pool: ir.Pool, *, body: bool, mirrors: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    """Return what makes a route, or a weighted cluster, ask the picker for an endpoint of this pool.
+
+    mirrors: the names of the pools that copies of the request go to.
+    """
     mode = ext_proc.ProcessingMode(
         request_header_mode=_SEND,
         response_header_mode=_SKIP,
@@ -82,6 +85,8 @@ def on_share(pool: ir.Pool, *, body: bool) -> Mapping[str, Any]:
     said = [core.HeaderValue(key=POOL_KEY, value=pool.name)]
     if body:
         said.append(core.HeaderValue(key=BODY_KEY, value="1"))
+    if mirrors:
+        said.append(core.HeaderValue(key=MIRRORS_KEY, value=",".join(mirrors)))
     overrides = ext_proc.ExtProcOverrides(
         processing_mode=mode, grpc_initial_metadata=said, failure_mode_allow=pool.fail_open
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from resources import HTTPBackendRef, HTTPRoute, Key, Service, ServicePort
+from resources import BackendObjectReference, HTTPRoute, Key, Service, ServicePort
 from translators import ir
 from translators.resolve.index import Index
 from translators.resolve.pool_kinds import KINDS, AnyPool
@@ -17,7 +17,7 @@ class Reference:
     """A backend reference with what is needed to follow it. `where` is its field in the route."""
 
     namespace: str
-    ref: HTTPBackendRef
+    ref: BackendObjectReference
     where: str
 
     @property
@@ -55,7 +55,8 @@ class Backends:
     def pools_meant(self, route: HTTPRoute) -> Iterator[Key]:
         """Yield the InferencePools that a route refers to and may refer to, whether or not they can be served."""
         for rule in route.spec.rules:
-            for ref in rule.backend_refs:
+            mirrors = (each.request_mirror.backend_ref for each in rule.filters if each.request_mirror)
+            for ref in (*rule.backend_refs, *mirrors):
                 reference = Reference(route.key.namespace, ref, "")
                 if not reference.to_service and self._refused(reference) is None:
                     yield Key(ref.group, ref.kind, reference.target_namespace, ref.name)
@@ -90,7 +91,7 @@ class Backends:
                 self._assign(found, endpoints_of_pool(self._index, pool))
         return self._pools[key]
 
-    def _pool(self, namespace: str, ref: HTTPBackendRef) -> ir.Pool | ir.Problem:
+    def _pool(self, namespace: str, ref: BackendObjectReference) -> ir.Pool | ir.Problem:
         pool = self._index.world.get(KINDS[ref.group], namespace, ref.name)
         if pool is None:
             return ir.Problem(RESOLVED, "BackendNotFound", f"InferencePool {namespace}/{ref.name} does not exist")
@@ -99,7 +100,7 @@ class Backends:
             return ir.Problem(RESOLVED, found.reason, f"{pool.key}: {found}")
         return found
 
-    def _service(self, namespace: str, ref: HTTPBackendRef) -> ir.Service | ir.Problem:
+    def _service(self, namespace: str, ref: BackendObjectReference) -> ir.Service | ir.Problem:
         key = (namespace, ref.name, ref.port)
         if key not in self._services:
             self._services[key] = self._resolve_service(*key)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from resources import (
+    BackendTrafficPolicy,
+    ClientTrafficPolicy,
     Gateway,
     GatewayClass,
     HTTPRoute,
@@ -87,7 +89,10 @@ class PoolState:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """Everything that a World means: what is served, and how every object stands."""
+    """Everything that a World means: what is served, and how every object stands.
+
+    strays: objects that are attached to nothing, and so have no status to say why.
+    """
 
     gateways: tuple[ir.Gateway, ...]
     gateway_states: tuple[GatewayState, ...]
@@ -95,6 +100,7 @@ class Meaning:
     pool_states: tuple[PoolState, ...]
     declared_states: tuple[DeclaredState, ...]
     policy_states: tuple[PolicyState, ...]
+    strays: tuple[tuple[Key, ir.Problem], ...]
     classes: tuple[GatewayClass, ...]
     notices: tuple[str, ...]
 
@@ -137,6 +143,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
         pool_states=_pool_states(world, backends, attachments),
         declared_states=tuple(declared.states(index)),
         policy_states=states(index),
+        strays=tuple(_strays(index, settings)),
         classes=classes,
         notices=tuple(notices),
     )
@@ -193,6 +200,26 @@ def _parent(route: HTTPRoute, ref: ParentReference) -> tuple[str, str] | None:
     if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
         return None
     return (ref.namespace or route.key.namespace, ref.name)
+
+
+def _strays(index: Index, settings: Settings) -> Iterator[tuple[Key, ir.Problem]]:
+    policies: list[ClientTrafficPolicy | BackendTrafficPolicy] = [
+        *index.world.all(ClientTrafficPolicy).values(),
+        *index.world.all(BackendTrafficPolicy).values(),
+    ]
+    for policy in policies:
+        if not policy.spec.targets:
+            unbuilt = f": {', '.join(policy.unbuilt)} {NOT_BUILT}" if policy.unbuilt else ""
+            text = f"the policy has no target{unbuilt}"
+            yield policy.key, ir.Problem("Accepted", "TargetNotFound", text, "spec.targetRefs")
+    # Only in a folder is every Gateway that there is to be seen.
+    if settings.controller is None:
+        for route in index.routes:
+            for number, ref in enumerate(route.spec.parent_refs):
+                parent = _parent(route, ref)
+                if parent and index.world.get(Gateway, *parent) is None:
+                    text = f"Gateway {'/'.join(parent)} does not exist"
+                    yield route.key, ir.Problem("Accepted", "NoMatchingParent", text, f"spec.parentRefs[{number}]")
 
 
 def _concerns(route: HTTPRoute, ours: Mapping[tuple[str, str], Gateway]) -> bool:
@@ -295,6 +322,7 @@ def _gateway(
             by_port[listener.port].append(listener)
     ports = []
     used: dict[str, ir.Backend] = {}
+    mirrored: dict[str, ir.Backend] = {}
     for number, listeners in by_port.items():
         clients = [client_settings(index, gateway, each) for each in listeners]
         here = [each for each in attachments if each.listener in listeners]
@@ -302,6 +330,7 @@ def _gateway(
         for host in hosts:
             for route in host.routes:
                 used |= {share.backend.cluster: share.backend for share in route.backends if share.backend}
+                mirrored |= {mirror.backend.cluster: mirror.backend for mirror in route.mirrors}
         limits = [client.buffer_limit for client in clients if client.buffer_limit is not None]
         ports.append(
             ir.Port(
@@ -312,11 +341,13 @@ def _gateway(
                 hosts=hosts,
             )
         )
+    used |= mirrored
     return ir.Gateway(
         name=name,
         origin=str(gateway.key),
         ports=tuple(ports),
         backends=tuple(used[cluster] for cluster in sorted(used)),
+        mirrored=tuple(mirrored[cluster] for cluster in sorted(mirrored)),
         assignments=tuple(backends.assignments[cluster] for cluster in sorted(used)),
     )
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from resources import HTTPHeaderMatch, HTTPQueryParamMatch, HTTPRoute, HTTPRouteMatch, HTTPRouteRule
+from resources import (
+    HTTPHeaderMatch,
+    HTTPQueryParamMatch,
+    HTTPRequestMirrorFilter,
+    HTTPRoute,
+    HTTPRouteMatch,
+    HTTPRouteRule,
+)
 from translators import ir
 from translators.expressions import flaw
 from translators.headers import MODEL
@@ -30,6 +37,7 @@ class Rule:
     attempt_timeout: int | None
     problems: tuple[ir.Problem, ...]
     refusal: str
+    mirrors: tuple[ir.Mirror, ...]
 
 
 def rules_of(route: HTTPRoute, backends: Backends) -> tuple[Rule, ...]:
@@ -43,6 +51,13 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         ir.Problem(ACCEPTED, "UnsupportedValue", NOT_BUILT, path)
         for path in route.unbuilt
         if path.startswith(where) or not path.startswith("spec.rules[")
+    ]
+    # Envoy mirrors what a route takes, not what one of its clusters gets.
+    problems += [
+        ir.Problem(ACCEPTED, "UnsupportedValue", NOT_BUILT, f"{where}.backendRefs[{number}].filters[{each}]")
+        for number, ref in enumerate(rule.backend_refs)
+        for each, step in enumerate(ref.filters)
+        if step.request_mirror
     ]
     matches = []
     for number, match in enumerate(rule.matches):
@@ -58,6 +73,8 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
             problems.append(found)
         backend = None if isinstance(found, ir.Problem) else found
         shares.append(ir.Weighted(ref.weight, backend, to_pool=ref.kind == "InferencePool"))
+    mirrors, broken = _mirrors(route, rule, where, backends)
+    problems += broken
     if not rule.backend_refs and not refusal:
         refusal = f"HTTPRoute {route.key.namespace}/{route.key.name}: {where} has no backendRefs."
     timeouts = rule.timeouts
@@ -70,7 +87,35 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         attempt_timeout=timeouts.backend_request or None,
         problems=tuple(problems),
         refusal=refusal,
+        mirrors=mirrors,
     )
+
+
+def _mirrors(
+    route: HTTPRoute, rule: HTTPRouteRule, where: str, backends: Backends
+) -> tuple[tuple[ir.Mirror, ...], list[ir.Problem]]:
+    """Return a rule's mirrors; a broken one is left out, and the rule works without it (HTTPRequestMirrorFilter)."""
+    mirrors: list[ir.Mirror] = []
+    problems: list[ir.Problem] = []
+    for number, each in enumerate(rule.filters):
+        if (mirror := each.request_mirror) is None:
+            continue
+        field = f"{where}.filters[{number}].requestMirror.backendRef"
+        found = backends.find(Reference(route.key.namespace, mirror.backend_ref, field))
+        if isinstance(found, ir.Problem):
+            problems.append(found)
+        elif share := _millionths(mirror):
+            mirrors.append(ir.Mirror(found, share))
+    return tuple(mirrors), problems
+
+
+def _millionths(mirror: HTTPRequestMirrorFilter) -> int:
+    if mirror.percent is not None:
+        return mirror.percent * ir.WHOLE // 100
+    if mirror.fraction is not None:
+        share = round(mirror.fraction.numerator * ir.WHOLE / mirror.fraction.denominator)
+        return max(share, 1) if mirror.fraction.numerator else 0
+    return ir.WHOLE
 
 
 def _flaws(match: HTTPRouteMatch, where: str) -> list[ir.Problem]:
@@ -129,6 +174,7 @@ def routes_of(route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[Backen
                 timeout=timeout or 0,
                 attempt_timeout=rule.attempt_timeout,
                 refusal=rule.refusal or policy.refusal,
+                mirrors=rule.mirrors,
             )
 
 
