@@ -150,7 +150,7 @@ async def test_a_pool_without_a_ready_pod(shop: Shop, model: str) -> None:
     ("model", "status", "message", "code"),
     [
         ("dead", 503, "The model server did not answer.", "service_unavailable"),
-        ("nobody", 503, "No pod is ready to serve the request.", "no_ready_pod"),
+        ("nobody", 503, "No pod is ready to serve the request.", "no_ready_endpoint"),
         ("slow", 504, "The request took longer than its route allows.", "timeout"),
         ("missing", 500, "No backend of this rule can be reached.", "misconfigured_route"),
         (

@@ -57,7 +57,7 @@ _ANSWERS = (
     _Answer(429, "rate_limit_error", "rate_limit_exceeded", "Too many requests."),
     _Answer(500, _SERVER, "misconfigured_route", "", details="direct_response", body=True),
     _Answer(500, _SERVER, "internal_error", "The gateway could not handle the request."),
-    _Answer(503, _SERVER, "no_ready_pod", "No pod is ready to serve the request.", details="no_healthy_upstream"),
+    _Answer(503, _SERVER, "no_ready_endpoint", "No pod is ready to serve the request.", details="no_healthy_upstream"),
     _Answer(503, _SERVER, "picker_unavailable", "The endpoint picker is not available.", details="ext_proc"),
     _Answer(503, _SERVER, "service_unavailable", "The model server did not answer."),
     _Answer(504, _SERVER, "timeout", "The request took longer than its route allows."),
