@@ -21,6 +21,7 @@ from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry, StreamA
 # Envoy's response_code_details where the server, and not the client or the gateway, ended the matter.
 _SERVER_TROUBLE = ("upstream_reset", "connection_failure", "connection_termination", "upstream_response_timeout")
 _UNAVAILABLE = (502, 503, 504)
+_OK, _REDIRECT = 200, 300
 
 
 class Outcome(NamedTuple):
@@ -111,8 +112,16 @@ class AccessLog:
             request_id=entry.request.request_id,
             attempts=outcome.attempts,
         )
+        if picked is not None and picked.chain:
+            self._learn(outcome, picked)
         if picked is None or not _went_smoothly(outcome, picked):
             self._suspect(outcome, picked, entry.request.path)
+
+    def _learn(self, outcome: Outcome, picked: Picked) -> None:
+        """Credit the prompt to the endpoint that served it, whichever was picked."""
+        member = self._directory.members.get(outcome.served)
+        if member is not None and _OK <= outcome.status < _REDIRECT:
+            member.endpoint.prefixes.learn(picked.chain)
 
     def _record(self, entry: HttpAccessLogEntry) -> Picked | None:
         metadata = entry.common_properties.metadata.filter_metadata

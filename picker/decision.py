@@ -28,11 +28,13 @@ class Request(Struct, frozen=True, gc=False):
     """What a decision may know of the request.
 
     `model` is the name under which servers know it.  `subset` holds the addresses to which the gateway confines the
-    choice (Endpoint Picker Protocol, subset hint); None when it confines nothing.
+    choice (Endpoint Picker Protocol, subset hint); None when it confines nothing.  `chain` is the prompt's prefix
+    (`picker.prompt`), empty where it was not read.
     """
 
     model: str = ""
     subset: frozenset[str] | None = None
+    chain: Sequence[int] = ()
 
 
 Filter: TypeAlias = Callable[[Request, Table, Sequence[Endpoint]], Sequence[Endpoint]]
@@ -107,11 +109,15 @@ class Decision(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Filters in order, each with the reason why nobody may be left; scorers with their weights; and the pick."""
+    """Filters in order, each with the reason why nobody may be left; scorers with their weights; and the pick.
+
+    `reads_prompt` says that a scorer wants the request's chain.
+    """
 
     filters: tuple[tuple[Filter, str], ...]
     scorers: tuple[tuple[Scorer, float], ...]
     pick: Pick
+    reads_prompt: bool = False
 
     def decide(self, request: Request, table: Table, dice: Dice, *, explain: bool = False) -> Decision | Drained:
         """Choose endpoints for the request; `explain` keeps a trace."""

@@ -13,13 +13,14 @@ Rules, and everything that affects the state lives in this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 from msgspec import Struct
 
 from picker.decision import Decision, Dice, Drained, Profile, Request
-from picker.models import Targets, find, replace
+from picker.models import Targets, locate, name, replace
+from picker.prompt import Prompt, chain, read
 from picker.strategies import DEFAULT
 from picker.table import Table
 from protos.pointsman.envoy.v1.base_pb2 import HeaderMap, HeaderValueOption, Metadata
@@ -49,7 +50,8 @@ class Pool(Struct, eq=False):
 class Picked(Struct, eq=False):
     """What was decided for a request, kept until the access log tells how it ended.
 
-    `target` is the model's name as sent to the server.  `began` (seconds of the rim's clock), `decision_seconds` and
+    `target` is the model's name as sent to the server; `chain` the prompt's prefix, and `expected` whether the endpoint
+    counts on it.  `began` (seconds of the rim's clock), `decision_seconds` and
     `envoy` are the rim's to fill in; `counted` says whether the request is in its endpoint's count of requests in
     flight.
     """
@@ -63,6 +65,8 @@ class Picked(Struct, eq=False):
     decision_seconds: float = 0.0
     envoy: str = ""
     counted: bool = False
+    chain: Sequence[int] = ()
+    expected: bool = False
 
 
 def _passing(kind: str) -> bytes:
@@ -146,15 +150,17 @@ class Exchange:
         return self._pick(response, self._model, self._model)
 
     def _receive_body(self, body: bytes) -> ProcessingResponse:
-        response = ProcessingResponse.FromString(_PASSING["request_body"])
-        found = find(body) if self._pool.models else None
-        model = self._model if found is None else found.model
+        prompt = read(body) if self._pool.profile.reads_prompt else None
+        named = self._named(body, prompt)
+        model = named or self._model
         targets = self._pool.models.get(model)
         target = None if targets is None else targets.draw(self._dice)
-        if found is None or target is None or target == model:
-            return self._pick(response, model, model)
-        response = self._pick(response, model, target)
-        if self.picked is not None:
+        response = ProcessingResponse.FromString(_PASSING["request_body"])
+        if not named or target is None or target == model:
+            return self._pick(response, model, model, prompt)
+        response = self._pick(response, model, target, prompt)
+        found = locate(body, named) if self.picked is not None else None
+        if found is not None:
             rewritten = replace(body, found, target)
             common = response.request_body.response
             common.body_mutation.body = rewritten
@@ -165,18 +171,28 @@ class Exchange:
             option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
         return response
 
-    def _pick(self, response: ProcessingResponse, model: str, target: str) -> ProcessingResponse:
+    def _named(self, body: bytes, prompt: Prompt | None) -> str:
+        """Read the body's model, where that can make a difference."""
+        if prompt is not None:
+            return prompt.model
+        return (name(body) or "") if self._pool.models else ""
+
+    def _pick(
+        self, response: ProcessingResponse, model: str, target: str, prompt: Prompt | None = None
+    ) -> ProcessingResponse:
         self.done = True
         table = self._pool.table
         if table is None:
             # Nobody told us yet who there is; Envoy knows, and its fallback serves.
             return response
-        decision = self._pool.profile.decide(Request(target, self._subset), table, self._dice, explain=self._explain)
+        links = chain(prompt, target) if prompt is not None else ()
+        request = Request(target, self._subset, links)
+        decision = self._pool.profile.decide(request, table, self._dice, explain=self._explain)
         if isinstance(decision, Drained):
             self.refused = decision.reason
             return refuse(503, self.refused, f"No pod of the pool {self._pool.name} is ready", model)
         identity = self._identify()
-        self.picked = Picked(identity, self._pool.name, model, target, decision)
+        self.picked = Picked(identity, self._pool.name, model, target, decision, chain=links)
         fields = response.dynamic_metadata.fields
         fields["envoy.lb"].struct_value.fields[DESTINATION].string_value = ",".join(
             [endpoint.address for endpoint in decision.endpoints]

@@ -28,7 +28,10 @@ class InFlight:
         """Count a request at the endpoint picked for it."""
         self._records[picked.identity] = picked
         picked.counted = True
-        picked.decision.endpoints[0].in_flight += 1
+        endpoint = picked.decision.endpoints[0]
+        endpoint.in_flight += 1
+        if picked.chain:
+            picked.expected = endpoint.prefixes.expect(picked.chain)
 
     def finish(self, identity: str) -> Picked | None:
         """Take out the record of a finished request; None where there is none (any more)."""
@@ -76,4 +79,8 @@ class InFlight:
 def _discount(picked: Picked) -> None:
     if picked.counted:
         picked.counted = False
-        picked.decision.endpoints[0].end()
+        endpoint = picked.decision.endpoints[0]
+        endpoint.end()
+        if picked.expected:
+            picked.expected = False
+            endpoint.prefixes.withdraw(picked.chain)

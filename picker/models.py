@@ -1,9 +1,9 @@
 """The model that a request names, and the name under which the model server knows it.
 
-`find` locates the top-level `model` of a JSON body without building the document: msgspec reads that one key, and
-where the key's spelling occurs just once in the body, that is its place.  Else one regular expression walks over all
-strings and brackets.  `replace` then changes those bytes alone; everything else of the body, spacing and escapes
-included, reaches the server as the client wrote it.
+`name` reads the top-level `model` of a JSON body without building the document.  `locate` finds its place: where the
+key's spelling occurs just once in the body, it is there; else one regular expression walks over all strings and
+brackets.  `replace` then changes those bytes alone; everything else of the body, spacing and escapes included, reaches
+the server as the client wrote it.
 
 A body that is no JSON object, or whose `model` is missing or no string, is passed on untouched: the gateway has its own
 refusals, and a rule without a model match must not refuse.
@@ -69,21 +69,27 @@ class Targets(Struct, frozen=True):
         return self.names[bisect_right(self.sums, int(dice() * self.sums[-1]))]
 
 
-def find(body: bytes) -> Found | None:
-    """Locate the top-level `model`; None where there is no string to replace.
+def name(body: bytes) -> str | None:
+    """Read the top-level `model`; None where there is no string.
 
-    Of a repeated key the last value counts, as in Python's and most other readers; all its string values are located,
-    so that after a rewrite it does not matter which one a reader takes.
+    Of a repeated key the last value counts, as in Python's and most other readers.
     """
     try:
-        model = _decode(body).model
+        return _decode(body).model
     except ValidationError:
         # No object, or some `model` in it is no string: one repeated after that may be.
-        return _scan(body)
+        found = _scan(body)
+        return None if found is None else found.model
     except (DecodeError, UnicodeDecodeError):
         return None
-    if model is None:
-        return None
+
+
+def locate(body: bytes, model: str) -> Found | None:
+    """Find where the top-level `model` stands, which is known to have this value.
+
+    All string values of a repeated key are located, so that after a rewrite it does not matter which one a reader
+    takes.
+    """
     key = body.find(_KEY)
     value = _value_after(body, key) if key >= 0 else None
     if value is None or body.find(_KEY, key + 1) >= 0 or (b"\\" in body and b"\\u00" in body):

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
+from picker.prefixes import Prefixes
+
 
 @dataclass(slots=True, eq=False)
 class Endpoint:
@@ -18,7 +20,7 @@ class Endpoint:
     `waiting`, `running` (requests) and `kv_usage` (0..1) are as the pod last reported them, all zero until `reported`.
     `in_flight` counts the requests that this picker sent there and that Envoy has not reported finished;
     `in_flight_at_scrape` is what that count was when the pod wrote its last report, so that the difference is what the
-    report cannot know of.
+    report cannot know of.  `prefixes` is what the pod has likely cached.
     """
 
     address: str
@@ -33,6 +35,7 @@ class Endpoint:
     failing: bool = False
     idle_since: float | None = None
     avoided: bool = field(default=False, init=False)
+    prefixes: Prefixes = field(default_factory=Prefixes, init=False)
 
     @property
     def unreported(self) -> int:

@@ -8,6 +8,14 @@ The default adds up
     queue + kv_cache + occupancy
 
 so a pod with nobody waiting comes before one with somebody waiting; among those, the emptier one.
+
+The prefix cache's adds to these
+
+    3 * prefix_cache + overload
+
+so a prompt that a pod has cached as a whole goes there even if the pod is full or two requests wait there, and no
+further: the fourth goes to the next pod, which has cached it from then on.  A prefix that everybody uses thus spreads
+over as many pods as it takes.
 """
 
 from __future__ import annotations
@@ -18,7 +26,8 @@ from picker.decision import NO_READY_ENDPOINT, Profile
 from picker.strategies.filters import not_avoided, within_subset
 from picker.strategies.load import kv_cache, occupancy, queue
 from picker.strategies.picks import cheapest
-from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_DEFAULT
+from picker.strategies.prefix import overload, prefix_cache
+from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_DEFAULT, STRATEGY_PREFIX_CACHE
 
 _FILTERS = (
     (within_subset, NO_READY_ENDPOINT),
@@ -29,9 +38,14 @@ _LOAD = (
     (kv_cache, 1.0),
     (occupancy, 1.0),
 )
+_PREFIX = (
+    (prefix_cache, 3.0),
+    (overload, 1.0),
+)
 
 DEFAULT = Profile(_FILTERS, _LOAD, cheapest)
 
 PROFILES: Mapping[int, Profile] = {
     STRATEGY_DEFAULT: DEFAULT,
+    STRATEGY_PREFIX_CACHE: Profile(_FILTERS, (*_LOAD, *_PREFIX), cheapest, reads_prompt=True),
 }

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picker.models import Targets, find, replace
+from picker.models import Found, Targets, locate, name, replace
+
+
+def find(body: bytes) -> Found | None:
+    model = name(body)
+    return None if model is None else locate(body, model)
+
 
 KEYS = st.one_of(st.sampled_from(["model", "models", "messages", 'a"model', "\\model", "modèl"]), st.text(max_size=5))
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(

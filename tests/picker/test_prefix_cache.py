@@ -1,0 +1,216 @@
+"""The prefix cache's strategy: hits against load, and learning from what was served."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections import Counter, deque
+from itertools import count
+
+import pytest
+from picker_worlds import (
+    assignment,
+    body_message,
+    destinations,
+    entry,
+    headers_message,
+    identity,
+    log_message,
+    response,
+)
+from picker_worlds import pool as pool_message
+
+from picker.access_log import AccessLog
+from picker.decision import Decision, Request
+from picker.exchange import Exchange
+from picker.in_flight import InFlight
+from picker.logs import open_log
+from picker.pools import ENDPOINTS_TYPE, POOL_TYPE, Directory
+from picker.probe import Prober
+from picker.strategies import PROFILES
+from picker.table import Endpoint, Table
+from picker.telemetry import Telemetry
+from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingResponse
+from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_DEFAULT, STRATEGY_PREFIX_CACHE
+
+POOL, CLUSTER = "default/qwen", "pool/default/qwen"
+PODS = tuple(f"127.0.0.{number}:80" for number in range(1, 5))
+
+
+class Gateway:
+    """A picker's exchanges and log without sockets; `throw` is what every die shows."""
+
+    def __init__(self, strategy: int = STRATEGY_PREFIX_CACHE, models: dict[str, dict[str, int]] | None = None) -> None:
+        self.directory = Directory("up")
+        told = pool_message(POOL, models=models)
+        told.strategy = strategy  # type: ignore[assignment]
+        self.directory.receive(response(POOL_TYPE, {POOL: ("1", told)}))
+        rows = assignment(CLUSTER, [(address, address) for address in PODS])
+        self.directory.receive(response(ENDPOINTS_TYPE, {CLUSTER: ("1", rows)}))
+        self.in_flight = InFlight()
+        self.throw = 0.0
+        self._names = map(str, count())
+        log = open_log(io.TextIOWrapper(io.BytesIO()))
+        telemetry = Telemetry(self.directory, self.in_flight)
+        self.prober = Prober(lambda _endpoint, _reason: None)
+        self.log = AccessLog(
+            directory=self.directory, in_flight=self.in_flight, prober=self.prober, telemetry=telemetry, log=log
+        )
+
+    def ask(self, *contents: str, model: str = "qwen") -> ProcessingResponse:
+        exchange = Exchange(
+            self.directory.pools[POOL], body_follows=True, identify=self._names.__next__, dice=lambda: self.throw
+        )
+        exchange.receive(headers_message())
+        messages = [{"role": "user", "content": content} for content in contents]
+        answer = exchange.receive(body_message(json.dumps({"model": model, "messages": messages}).encode()))
+        if exchange.picked is not None:
+            self.in_flight.begin(exchange.picked)
+        return answer
+
+    def finish(self, answer: ProcessingResponse, served: str = "", status: int = 200) -> str:
+        """Report it as finished, by the picked pod unless told otherwise; returns who served."""
+        served = served or destinations(answer)[0]
+        self.log.receive(log_message(entry(identity(answer), served, status=status, attempts=1)))
+        return served
+
+    def serve(self, *contents: str, model: str = "qwen") -> str:
+        return self.finish(self.ask(*contents, model=model))
+
+
+@pytest.mark.parametrize("strategy", [STRATEGY_PREFIX_CACHE, STRATEGY_DEFAULT])
+def test_what_goes_on_goes_to_the_same_pod(strategy: int) -> None:
+    met = []
+    for number in range(8):
+        gateway = Gateway(strategy)
+        gateway.throw = number % 4 / 4
+        first = gateway.serve(f"{number}" * 400)
+        gateway.throw = 0.99 - gateway.throw
+        met.append(gateway.serve(f"{number}" * 400, "and then?") == first)
+    assert all(met) == (strategy == STRATEGY_PREFIX_CACHE)
+
+
+def test_requests_under_way_meet_as_well() -> None:
+    gateway = Gateway()
+    gateway.throw = 0.6
+    first = gateway.ask("x" * 400)
+    gateway.throw = 0.1
+    assert destinations(gateway.ask("x" * 400))[0] == destinations(first)[0]
+
+
+async def test_the_pod_that_really_served_is_the_one_that_learns() -> None:
+    gateway = Gateway()
+    first = gateway.ask("x" * 400)
+    assert destinations(first)[0] == PODS[0]
+    gateway.finish(first, served=PODS[2])
+    assert destinations(gateway.ask("x" * 400))[0] == PODS[2]
+    await gateway.prober.close()
+
+
+@pytest.mark.parametrize("status", [0, 400, 500])
+def test_what_was_not_served_is_not_learnt(status: int) -> None:
+    gateway = Gateway()
+    gateway.throw = 0.99
+    first = gateway.ask("x" * 400)
+    gateway.finish(first, status=status)
+    gateway.throw = 0.0
+    assert destinations(gateway.ask("x" * 400))[0] != destinations(first)[0]
+
+
+def test_models_have_caches_of_their_own() -> None:
+    gateway = Gateway()
+    gateway.throw = 0.99
+    first = gateway.serve("x" * 400, model="one")
+    gateway.throw = 0.0
+    assert gateway.serve("x" * 400, model="two") != first
+    assert gateway.serve("x" * 400, model="one") == first
+
+
+def test_the_log_says_what_decided() -> None:
+    gateway = Gateway()
+    first = gateway.serve("x" * 400)
+    exchange = Exchange(
+        gateway.directory.pools[POOL], body_follows=True, identify=lambda: "i", dice=lambda: 0.0, explain=True
+    )
+    body = json.dumps({"model": "qwen", "messages": [{"role": "user", "content": "x" * 400}]}).encode()
+    exchange.receive(body_message(body))
+    assert exchange.picked is not None
+    decision = exchange.picked.decision
+    assert decision.reason == "prefix_cache"
+    assert decision.trace is not None
+    assert [row["prefix_cache"] for row in decision.trace.rows()] == [0.0, 3.0, 3.0, 3.0]
+    assert decision.picked.address == first
+
+
+class Server:
+    """A pod that runs `slots` requests at once, for so many steps each, and lets the rest wait."""
+
+    def __init__(self, endpoint: Endpoint, slots: int, steps: int) -> None:
+        self.endpoint = endpoint
+        self._slots, self._steps = slots, steps
+        self._running: deque[int] = deque()
+        self._waiting = 0
+
+    def take(self) -> None:
+        self._waiting += 1
+
+    def step(self, now: int) -> None:
+        while self._running and self._running[0] <= now:
+            self._running.popleft()
+            self.endpoint.end()
+        while self._waiting and len(self._running) < self._slots:
+            self._waiting -= 1
+            self._running.append(now + self._steps)
+
+    def report(self) -> None:
+        in_flight = len(self._running) + self._waiting
+        self.endpoint.report(self._waiting, len(self._running), len(self._running) / self._slots, in_flight, 0.0)
+
+
+def run(strategy: int, prefixes: int, slots: int) -> tuple[Counter[str], float, float]:
+    """Send 1,000 requests, one a step, to four pods that need 30 steps for each.
+
+    Returns how many each pod got, the share of hits, and the longest queue that there was.
+    """
+    table = Table()
+    table.replace(Endpoint(address, address) for address in PODS)
+    servers = {row.address: Server(row, slots, 30) for row in table.endpoints}
+    die = random.Random(5)  # noqa: S311  (dice)
+    served: Counter[str] = Counter()
+    hits, longest = 0, 0.0
+    for now in range(1000):
+        for server in servers.values():
+            server.step(now)
+            if now % 20 == 0:
+                server.report()
+                longest = max(longest, server.endpoint.waiting)
+        table.refresh()
+        prefix = die.randrange(prefixes)
+        chain = [hash((prefix, place)) for place in range(50)]
+        decision = PROFILES[strategy].decide(Request("m", None, chain), table, die.random)
+        assert isinstance(decision, Decision)
+        picked = decision.picked
+        hits += picked.prefixes.match(chain) == len(chain)
+        picked.begin()
+        picked.prefixes.learn(chain)
+        servers[picked.address].take()
+        served[picked.address] += 1
+    return served, hits / 1000, longest
+
+
+@pytest.mark.parametrize("slots", [8, 200])
+def test_one_hot_prefix_does_not_overload_one_pod(slots: int) -> None:
+    served, hits, longest = run(STRATEGY_PREFIX_CACHE, 1, slots)
+    # 30 requests run at any time: of 32 places, all pods must be used; of 800, one pod must not get all.
+    assert max(served.values()) < 350, served
+    assert longest <= 4
+    assert hits == 0.996
+
+
+def test_many_prefixes_stay_where_they_are() -> None:
+    _, hits, longest = run(STRATEGY_PREFIX_CACHE, 100, 16)
+    _, without, _ = run(STRATEGY_DEFAULT, 100, 16)
+    assert hits > 0.85
+    assert without < 0.7
+    assert longest <= 3
