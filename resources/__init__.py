@@ -107,10 +107,13 @@ from resources.policies import (
 )
 from resources.quantities import Quantity
 from resources.routes import (
+    BackendObjectReference,
+    Fraction,
     HTTPBackendRef,
     HTTPHeaderMatch,
     HTTPPathMatch,
     HTTPQueryParamMatch,
+    HTTPRequestMirrorFilter,
     HTTPRoute,
     HTTPRouteFilter,
     HTTPRouteMatch,
@@ -157,6 +160,7 @@ __all__ = [
     "X_INFERENCE_GROUP",
     "AllowedRoutes",
     "BackendHTTPTimeout",
+    "BackendObjectReference",
     "BackendTimeout",
     "BackendTrafficPolicy",
     "BackendTrafficPolicySpec",
@@ -185,6 +189,7 @@ __all__ = [
     "EnvVarSource",
     "ExtensionRef",
     "FailureMode",
+    "Fraction",
     "Gateway",
     "GatewayAddress",
     "GatewayClass",
@@ -196,6 +201,7 @@ __all__ = [
     "HTTPHeaderMatch",
     "HTTPPathMatch",
     "HTTPQueryParamMatch",
+    "HTTPRequestMirrorFilter",
     "HTTPRoute",
     "HTTPRouteFilter",
     "HTTPRouteMatch",

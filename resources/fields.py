@@ -16,11 +16,13 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A struct of an API: attributes are the API's names in snake case.
 
     `UNBUILT` names the fields that the API knows and Pointsman has not built yet: their paths are recorded in the
-    object's `unbuilt`. `SILENT` names fields that carry nothing for a gateway: they are passed over without a word.
+    object's `unbuilt`. Where `BUILT_TYPES` names the values of `type` that are built, a struct of any other type is
+    recorded there itself. `SILENT` names fields that carry nothing for a gateway: they are passed over without a word.
     Every other name is reported as ignored.
     """
 
     UNBUILT: ClassVar[frozenset[str]] = frozenset()
+    BUILT_TYPES: ClassVar[frozenset[str] | None] = None
     SILENT: ClassVar[frozenset[str]] = frozenset()
 
 

@@ -91,60 +91,77 @@ class HTTPRouteMatch(Fields, frozen=True, kw_only=True):
     method: Method | None = None
 
 
-class HTTPRouteFilter(Fields, frozen=True, kw_only=True):
-    """A step between request and backend. No type of filter is built: each one's path is recorded in `unbuilt`.
-
-    A type that is unknown decodes too, so that the rule which asks for it can answer 500 instead of going without.
-    """
-
-    UNBUILT_AS_A_WHOLE: ClassVar[bool] = True
-
-    type: Annotated[str, Meta(min_length=1)]
-    request_header_modifier: Mapping[str, Any] | None = None
-    response_header_modifier: Mapping[str, Any] | None = None
-    request_mirror: Mapping[str, Any] | None = None
-    request_redirect: Mapping[str, Any] | None = None
-    url_rewrite: Mapping[str, Any] | None = None
-    extension_ref: Mapping[str, Any] | None = None
-    cors: Mapping[str, Any] | None = None
-    external_auth: Mapping[str, Any] | None = None
-
-    @property
-    def raw(self) -> Mapping[str, Any]:
-        """The configuration that belongs to the filter's type, as it was written; empty if there is none."""
-        config = {
-            "RequestHeaderModifier": self.request_header_modifier,
-            "ResponseHeaderModifier": self.response_header_modifier,
-            "RequestMirror": self.request_mirror,
-            "RequestRedirect": self.request_redirect,
-            "URLRewrite": self.url_rewrite,
-            "ExtensionRef": self.extension_ref,
-            "CORS": self.cors,
-            "ExternalAuth": self.external_auth,
-        }.get(self.type)
-        return config or {}
-
-    def __hash__(self) -> int:
-        return hash(self.type)
-
-
-Filters = Annotated[tuple[HTTPRouteFilter, ...], Meta(max_length=16)]
-
-
-class HTTPBackendRef(Fields, frozen=True, kw_only=True):
-    """Where a share of a rule's requests goes; no `namespace` means the route's own."""
+class BackendObjectReference(Fields, frozen=True, kw_only=True):
+    """A backend; no `namespace` means the route's own."""
 
     group: Group = ""
     kind: Kind = "Service"
     name: ReferenceName
     namespace: DnsLabel | None = None
     port: Port | None = None
-    weight: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
-    filters: Filters = ()
 
     def __post_init__(self) -> None:
         if self.port is None and (self.group, self.kind) == ("", "Service"):
             raise FieldError("port", "is required when the backend is a Service")
+
+
+class Fraction(Fields, frozen=True, kw_only=True):
+    """A share of requests."""
+
+    numerator: Annotated[int, Meta(ge=0, lt=1 << 31)]
+    denominator: Annotated[int, Meta(ge=1, lt=1 << 31)] = 100
+
+    def __post_init__(self) -> None:
+        if self.numerator > self.denominator:
+            raise FieldError("numerator", "must not be greater than the denominator")
+
+
+class HTTPRequestMirrorFilter(Fields, frozen=True, kw_only=True):
+    """Where copies of requests go, and of how many: all, unless `percent` or `fraction` says otherwise."""
+
+    backend_ref: BackendObjectReference
+    percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    fraction: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        if self.percent is not None and self.fraction is not None:
+            raise FieldError("fraction", "only one of percent and fraction may be set")
+
+
+class HTTPRouteFilter(Fields, frozen=True, kw_only=True):
+    """A step between request and backend.
+
+    A type that is unknown decodes too, so that the rule which asks for it can answer 500 instead of going without.
+    """
+
+    BUILT_TYPES: ClassVar[frozenset[str]] = frozenset({"RequestMirror"})
+
+    type: Annotated[str, Meta(min_length=1)]
+    request_header_modifier: Mapping[str, Any] | None = None
+    response_header_modifier: Mapping[str, Any] | None = None
+    request_mirror: HTTPRequestMirrorFilter | None = None
+    request_redirect: Mapping[str, Any] | None = None
+    url_rewrite: Mapping[str, Any] | None = None
+    extension_ref: Mapping[str, Any] | None = None
+    cors: Mapping[str, Any] | None = None
+    external_auth: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.type == "RequestMirror") != (self.request_mirror is not None):
+            raise FieldError("requestMirror", "must be set if the type is RequestMirror, and only then")
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.request_mirror))
+
+
+Filters = Annotated[tuple[HTTPRouteFilter, ...], Meta(max_length=16)]
+
+
+class HTTPBackendRef(BackendObjectReference, frozen=True, kw_only=True):
+    """Where a share of a rule's requests goes."""
+
+    weight: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
+    filters: Filters = ()
 
 
 class HTTPRouteTimeouts(Fields, frozen=True, kw_only=True):

@@ -29,10 +29,10 @@ def survey(document: Mapping[str, object], struct: type[Fields]) -> Survey:
 
 
 def _walk(value: object, struct: type[Fields], path: str, found: Survey) -> None:
-    if getattr(struct, "UNBUILT_AS_A_WHOLE", False):
-        found.unbuilt.append(path)
     if not isinstance(value, Mapping):
         return
+    if struct.BUILT_TYPES is not None and str(value.get("type")) not in struct.BUILT_TYPES:
+        found.unbuilt.append(path)
     children = _children(struct)
     for name, child in value.items():
         place = join(path, name)

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from resources import World
 from translators import ir, statuses
-from translators.emit.cluster import assignment_of, cluster_of, pool_of
+from translators.emit.cluster import assignment_of, cluster_of, mirror_cluster_of, pool_of
 from translators.emit.listener import listener_of, route_configuration
 from translators.emit.packing import TYPE_PREFIX
 from translators.emit.virtual_host import routes_of
@@ -111,6 +111,8 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
         yield memo(_cluster, backend, settings.connection_buffer_limit)
         if isinstance(backend, ir.Pool):
             yield memo(_pool, backend)
+    for backend in gateway.mirrored:
+        yield memo(_mirror_cluster, backend, settings.connection_buffer_limit)
     for assignment in gateway.assignments:
         yield memo(_assignment, assignment)
     for port in gateway.ports:
@@ -150,6 +152,11 @@ class _Same(Generic[T]):
 def _cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
     message = cluster_of(backend, connection_buffer_limit)
     return Resource(CLUSTER, backend.cluster, message, backend.origin, pulls=(ENDPOINTS, backend.cluster))
+
+
+def _mirror_cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
+    message = mirror_cluster_of(backend, connection_buffer_limit)
+    return Resource(CLUSTER, message.name, message, backend.origin, pulls=(ENDPOINTS, backend.cluster))
 
 
 def _pool(pool: ir.Pool) -> Resource:

@@ -49,6 +49,13 @@ def route(*rules: Mapping[str, object], **spec: object) -> Document:
     return document(GATEWAY_API, "HTTPRoute", {**spec, "rules": list(rules)})
 
 
+TO_A = {"name": "a", "port": 1}
+
+
+def mirrored(mirror: Document, kind: str = "RequestMirror") -> Document:
+    return {"rules": [{"filters": [{"type": kind, "requestMirror": mirror}]}]}
+
+
 def gateway(*listeners: Mapping[str, object], **spec: object) -> Document:
     return document(GATEWAY_API, "Gateway", {"gatewayClassName": "c", "listeners": list(listeners), **spec})
 
@@ -178,6 +185,19 @@ class TestRefusals:
             ({"parentRefs": [{"name": "g", "sectionName": "a"}] * 2}, "spec.parentRefs[1]: the same section"),
             ({"rules": [{"name": "a"}, {"name": "a"}]}, "spec.rules[0].name: rule name 'a' is used twice"),
             ({"rules": [{"matches": [{}] * 60}] * 3}, "spec.rules: more than 128 matches in one route"),
+            (mirrored({}), "filters[0].requestMirror.backendRef: required"),
+            (mirrored({"backendRef": {"name": "a"}}), "backendRef.port: is required when the backend is a Service"),
+            (mirrored({"backendRef": TO_A, "percent": 101}), "requestMirror.percent: expected int <= 100"),
+            (
+                mirrored({"backendRef": TO_A, "percent": 1, "fraction": {"numerator": 1}}),
+                "requestMirror.fraction: only",
+            ),
+            (
+                mirrored({"backendRef": TO_A, "fraction": {"numerator": 2, "denominator": 1}}),
+                "fraction.numerator: must",
+            ),
+            (mirrored({"backendRef": TO_A}, "CORS"), "filters[0].requestMirror: must be set if the type is Req"),
+            ({"rules": [{"filters": [{"type": "RequestMirror"}]}]}, "filters[0].requestMirror: must be set if"),
             ({"rules": [{}] * 17}, "spec.rules: expected array of length <= 16"),
         ],
     )
@@ -326,6 +346,17 @@ class TestDefaults:
         assert pool.spec.endpoint_picker_ref is None
         assert pool.spec.app_protocol == "http"
 
+    def test_mirrors(self) -> None:
+        to_pool: Document = {"backendRef": {"name": "b", "kind": "InferencePool"}, "fraction": {"numerator": 5}}
+        mirrors: list[Document] = [{"backendRef": TO_A}, to_pool]
+        rule = {"filters": [{"type": "RequestMirror", "requestMirror": each} for each in mirrors]}
+        first, second = (each.request_mirror for each in decoded(HTTPRoute, route(rule)).spec.rules[0].filters)
+        assert first
+        assert (first.backend_ref.kind, first.percent, first.fraction) == ("Service", None, None)
+        assert second
+        assert second.fraction
+        assert (second.fraction.numerator, second.fraction.denominator) == (5, 100)
+
     def test_models(self) -> None:
         spec = {"modelName": "m", "poolRef": {"name": "p"}}
         model = decoded(InferenceModel, document(X_INFERENCE, "InferenceModel", spec)).spec
@@ -381,11 +412,12 @@ class TestUnbuiltAndIgnored:
             "spec.timeout.http.streamIdleTimeout",
         }
 
-    def test_a_filter_keeps_its_configuration(self) -> None:
+    def test_a_filter_is_recorded_unless_its_type_is_built(self) -> None:
         mirror = {"backendRef": {"name": "a", "port": 1}}
         rule = {"filters": [{"type": "RequestMirror", "requestMirror": mirror}, {"type": "Later"}]}
-        filters = decoded(HTTPRoute, route(rule)).spec.rules[0].filters
-        assert [(each.type, each.raw) for each in filters] == [("RequestMirror", mirror), ("Later", {})]
+        found = decoded(HTTPRoute, route(rule))
+        assert [each.type for each in found.spec.rules[0].filters] == ["RequestMirror", "Later"]
+        assert found.unbuilt == ("spec.rules[0].filters[1]",)
 
     def test_unknown_fields_are_named(self) -> None:
         source = {**route({"colour": "red"}), "extra": 1, "status": {"parents": []}, "unbuilt": ["spec"]}

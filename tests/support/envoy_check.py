@@ -98,7 +98,8 @@ class _Static:
         assignments = {each.cluster_name: each for each in self._all(endpoint.ClusterLoadAssignment)}
         for original in self._all(cluster.Cluster):
             made = deepcopy(original)
-            made.load_assignment = assignments[made.name]
+            assert made.eds_cluster_config
+            made.load_assignment = assignments[made.eds_cluster_config.service_name or made.name]
             made.type = cluster.ClusterDiscoveryType.STATIC
             made.eds_cluster_config = None
             made.name = f"{self.name}/{made.name}"
@@ -114,6 +115,9 @@ class _Static:
             if action.cluster:
                 assert action.cluster in known
                 action.cluster = f"{self.name}/{action.cluster}"
+            for mirror in action.request_mirror_policies:
+                assert mirror.cluster in known
+                mirror.cluster = f"{self.name}/{mirror.cluster}"
             for share in action.weighted_clusters.clusters if action.weighted_clusters else ():
                 if share.name != _NOWHERE:
                     assert share.name in known

@@ -54,9 +54,9 @@ def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Clu
     return _cluster(
         backend.cluster,
         backend.cluster,
-        # On the cluster, since a rule may share its requests between a pool and a Service, which is not retried unasked.
+        # On the cluster, since a rule may lead to a pool and to a Service, which is not retried unasked.
         _http_options(backend, retries=isinstance(backend, ir.Pool)),
-        _picked(_from_metadata()) if isinstance(backend, ir.Pool) else _least_request(),
+        _picked() if isinstance(backend, ir.Pool) else _least_request(),
         connection_buffer_limit,
     )
 
@@ -69,7 +69,7 @@ def mirror_cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> clus
         ir.Mirror(backend).cluster,
         backend.cluster,
         options,
-        _picked(_from_header()) if isinstance(backend, ir.Pool) else _least_request(),
+        _picked_by_header() if isinstance(backend, ir.Pool) else _least_request(),
         connection_buffer_limit,
     )
 
@@ -166,28 +166,31 @@ def _key(name: str) -> metadata_type.MetadataKey:
 
 
 @lru_cache(maxsize=1)
-def _from_metadata() -> override_host.OverrideHost:
-    """Return where a request's pick is found.
+def _picked() -> cluster.LoadBalancingPolicy:
+    """Follow the picker's ordered list; without one (FailOpen), balance by least request.
 
     Only metadata is a source: a header could come from a client, and Envoy joins its sources, it does not choose one.
     """
-    return override_host.OverrideHost(
-        override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=_key(DESTINATION))],
-        selected_host_key=_key(SERVED),
-        fallback_policy=_least_request(),
+    return _override_host(
+        override_host.OverrideHost(
+            override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=_key(DESTINATION))],
+            selected_host_key=_key(SERVED),
+            fallback_policy=_least_request(),
+        )
     )
 
 
 @lru_cache(maxsize=1)
-def _from_header() -> override_host.OverrideHost:
-    """Return where a copy's pick is found, as far as there is one."""
-    return override_host.OverrideHost(
-        override_host_sources=[override_host.OverrideHostOverrideHostSource(header=MIRROR_DESTINATION)],
-        fallback_policy=_least_request(),
+def _picked_by_header() -> cluster.LoadBalancingPolicy:
+    """Follow the list for copies, which see no metadata; without one, balance by least request."""
+    return _override_host(
+        override_host.OverrideHost(
+            override_host_sources=[override_host.OverrideHostOverrideHostSource(header=MIRROR_DESTINATION)],
+            fallback_policy=_least_request(),
+        )
     )
 
 
-def _picked(policy: override_host.OverrideHost) -> cluster.LoadBalancingPolicy:
-    """Follow the picker's ordered list; without one (FailOpen), balance by least request."""
+def _override_host(policy: override_host.OverrideHost) -> cluster.LoadBalancingPolicy:
     wrapped = extension("envoy.load_balancing_policies.override_host", policy)
     return cluster.LoadBalancingPolicy(policies=[cluster.LoadBalancingPolicyPolicy(typed_extension_config=wrapped)])
