@@ -50,7 +50,8 @@ class RunningPod:
 class Fleet:
     """Simulated servers, one for each pod of the plan applied last.
 
-    `publish` is told the pods by the first `apply` and whenever they change.
+    `publish` is told the pods by the first `apply` and whenever they change. Their volumes are in `folder`, which is
+    theirs alone, or in a temporary folder.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Fleet:
         *,
         linger: float = 1.0,
         grace: float = 5.0,
+        folder: Path | None = None,
     ) -> None:
         self._publish = publish
         self._linger = linger
@@ -69,6 +71,7 @@ class Fleet:
         self._hurry = asyncio.Event()
         self._lock = asyncio.Lock()
         self._rooms = Rooms()
+        self._given = folder
         self._files: TemporaryDirectory[str] | None = None
 
     @property
@@ -142,6 +145,8 @@ class Fleet:
         return replace(pod, beside=beside)
 
     def _folder(self) -> Path:
+        if self._given is not None:
+            return self._given
         if self._files is None:
             self._files = TemporaryDirectory(prefix="simulated-pods-")
         return Path(self._files.name)

@@ -103,14 +103,15 @@ def _document(heading: Heading, work: Work, kind: str, choices: list[dict[str, o
 
 def models(spec: ServerSpec, modules: Sequence[LoraModule], created: int, owner: str) -> bytes:
     """Encode GET /v1/models: the served names, then the LoRA adapters, whose parent is the first served name."""
-    base = [_card(name, root=spec.model, longest=spec.max_model_len) for name in spec.served_names]
-    adapters = [_card(module.name, root=module.path, parent=spec.served_names[0]) for module in modules]
-    common = {"created": created, "owned_by": owner}
-    return orjson.dumps({"object": "list", "data": [card | common for card in base + adapters]})
+    made: dict[str, object] = {"object": "model", "created": created, "owned_by": owner}
+    base = [_card(name, made, root=spec.model, longest=spec.max_model_len) for name in spec.served_names]
+    adapters = [_card(module.name, made, root=module.path, parent=spec.served_names[0]) for module in modules]
+    return orjson.dumps({"object": "list", "data": base + adapters})
 
 
 def _card(
     name: str,
+    made: dict[str, object],
     *,
     root: str,
     parent: str | None = None,
@@ -118,7 +119,7 @@ def _card(
 ) -> dict[str, object]:
     return {
         "id": name,
-        "object": "model",
+        **made,
         "root": root,
         "parent": parent,
         "max_model_len": longest,

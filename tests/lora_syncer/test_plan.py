@@ -2,8 +2,11 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.json import encode
 
 from lora_syncer import Action, Adapter, Config, Kind, Present, plan
+from simulator.adapters import Adapters
+from simulator.commands import Launch, find_server
 
 NAMES = st.sampled_from("abcdef")
 SOURCES = st.sampled_from(["/1", "/2", "/3"])
@@ -70,6 +73,29 @@ def test_actions_interrupted_anywhere_and_in_any_order_are_made_up_for(
     some = tuple(data.draw(st.lists(st.sampled_from(first), unique=True))) if first else ()
     between = done(some, present)
     assert done(plan(config, between).actions, between) == done(first, present)
+
+
+@given(configs, st.lists(adapters, max_size=6))
+def test_vllm_refuses_no_action_of_a_plan(config: Config, loaded: list[Adapter]) -> None:
+    spec = find_server(Launch("c", command=("vllm", "serve", "m", "--enable-lora")))
+    assert spec is not None
+    server = Adapters(spec)
+    for adapter in loaded:
+        server.load(encode({"lora_name": adapter.id, "lora_path": adapter.source, "load_inplace": True}))
+
+    def present() -> Present:
+        return Present({module.name: module.path for module in server.modules}, frozenset({"m"}))
+
+    wanted = done(plan(config, present()).actions, present())
+    for action in plan(config, present()).actions:
+        if action.kind is Kind.UNLOAD:
+            server.unload(encode({"lora_name": action.adapter.id}))
+        else:
+            in_place = action.kind is Kind.REPLACE
+            body = {"lora_name": action.adapter.id, "lora_path": action.adapter.source, "load_inplace": in_place}
+            server.load(encode(body))
+    assert present() == wanted
+    assert plan(config, present()).actions == ()
 
 
 def test_loads_stand_before_unloads() -> None:

@@ -36,6 +36,14 @@ def prompt(length: int, kind: int = 0, block_size: int = 4) -> tuple[int, ...]:
     return tuple(kind * 1000 + place for place in range(length // block_size))
 
 
+def test_a_prompt_that_comes_from_another_server_is_not_computed_and_takes_its_room() -> None:
+    engine = Engine(SPEC, TIMING)
+    engine.submit(Job(1, 40, 2, prompt(40), transferred=True), 0.0)
+    assert engine.cache.used == 10
+    assert [token.at for token in run(engine)] == pytest.approx([0.001, 0.011])
+    assert (engine.counts.queried, engine.counts.hits) == (0, 0)
+
+
 def test_a_request_alone() -> None:
     engine = Engine(SPEC, TIMING)
     engine.submit(Job(1, prompt_tokens=10, answer_tokens=3), 5.0)
@@ -152,6 +160,7 @@ class Arrival:
     answer: int
     kind: int
     abort_after: float | None
+    transferred: bool
 
 
 arrivals = st.lists(
@@ -162,6 +171,7 @@ arrivals = st.lists(
         answer=st.integers(1, 24),
         kind=st.integers(0, 2),
         abort_after=st.none() | st.floats(0, 0.1),
+        transferred=st.booleans(),
     ),
     max_size=25,
 )
@@ -189,7 +199,7 @@ def test_what_goes_in_comes_out(jobs: list[Arrival], blocks: int, seqs: int, bud
                 aborted.add(number)
         else:
             hashes = prompt(coming.prompt, coming.kind)
-            engine.submit(Job(number, coming.prompt, coming.answer, hashes), at)
+            engine.submit(Job(number, coming.prompt, coming.answer, hashes, transferred=coming.transferred), at)
         _check(engine, spec)
     tokens.extend(run(engine))
 
