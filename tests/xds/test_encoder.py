@@ -240,6 +240,9 @@ def test_an_unchanged_element_is_not_encoded_again(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_dead_element_is_forgotten(request: pytest.FixtureRequest) -> None:
+    # The first message of a class has its plan made, which may leave the message in a cycle of garbage.
+    warm = VirtualHost(routes=[route("warm")])
+    assert encode(warm) == bytes(warm)
     gc.disable()
     request.addfinalizer(gc.enable)
     ids: set[int] = set()
