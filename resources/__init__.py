@@ -15,6 +15,7 @@ from resources.core import (
 )
 from resources.decoding import KINDS, Decoded, DecodeError, decode
 from resources.durations import Duration
+from resources.envoy_proxy import EnvoyProxy, EnvoyProxyProvider, EnvoyProxySpec
 from resources.gateway import (
     GATEWAY_GROUP,
     AllowedRoutes,
@@ -26,6 +27,7 @@ from resources.gateway import (
     GatewaySpec,
     Listener,
     LocalParametersReference,
+    ParametersReference,
     ReferenceGrant,
     ReferenceGrantFrom,
     ReferenceGrantSpec,
@@ -187,6 +189,9 @@ __all__ = [
     "EnvFromSource",
     "EnvVar",
     "EnvVarSource",
+    "EnvoyProxy",
+    "EnvoyProxyProvider",
+    "EnvoyProxySpec",
     "ExtensionRef",
     "FailureMode",
     "Fraction",
@@ -232,6 +237,7 @@ __all__ = [
     "Object",
     "ObjectMeta",
     "ObjectReference",
+    "ParametersReference",
     "ParentReference",
     "Pod",
     "PodCondition",

@@ -11,6 +11,7 @@ import msgspec
 
 from resources.core import ConfigMap, EndpointSlice, Namespace, Service
 from resources.durations import Duration
+from resources.envoy_proxy import EnvoyProxy
 from resources.fields import PATTERN_WORDS, FieldError, is_subdomain
 from resources.gateway import Gateway, GatewayClass, ReferenceGrant
 from resources.inference import InferenceModel, InferencePool, XInferencePool
@@ -31,6 +32,7 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         ConfigMap,
         Deployment,
         EndpointSlice,
+        EnvoyProxy,
         Gateway,
         GatewayClass,
         HTTPRoute,

@@ -24,22 +24,27 @@ from resources.meta import LabelSelector, Object
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
 
-class ParametersReference(Fields, frozen=True, kw_only=True):
-    """A reference to an implementation's own configuration."""
+class LocalParametersReference(Fields, frozen=True, kw_only=True):
+    """A reference to an implementation's own configuration in the gateway's namespace."""
 
     group: Group
     kind: Kind
     name: ReferenceName
+
+
+class ParametersReference(LocalParametersReference, frozen=True, kw_only=True):
+    """A reference to an implementation's own configuration anywhere."""
+
     namespace: DnsLabel | None = None
 
 
 class GatewayClassSpec(Fields, frozen=True, kw_only=True):
     """Who serves the gateways of a class."""
 
-    UNBUILT: ClassVar[frozenset[str]] = frozenset({"parametersRef"})
     SILENT: ClassVar[frozenset[str]] = frozenset({"description"})
 
     controller_name: ControllerName
+    parameters_ref: ParametersReference | None = None
 
 
 class GatewayClass(Object, frozen=True, kw_only=True):
@@ -95,14 +100,6 @@ class GatewayAddress(Fields, frozen=True, kw_only=True):
 
     type: Annotated[str, Meta(min_length=1, max_length=253)] = "IPAddress"
     value: Annotated[str, Meta(max_length=253)] | None = None
-
-
-class LocalParametersReference(Fields, frozen=True, kw_only=True):
-    """A reference to an implementation's own configuration in the gateway's namespace."""
-
-    group: Group
-    kind: Kind
-    name: ReferenceName
 
 
 class GatewayInfrastructure(Fields, frozen=True, kw_only=True):

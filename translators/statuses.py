@@ -32,7 +32,9 @@ class Status:
 def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
     """Yield the status of every object that has one."""
     for each in meaning.classes:
-        yield Status(each.key, {"conditions": _conditions(each.metadata.generation, (), good={"Accepted": "Accepted"})})
+        found = (each.problem,) if each.problem else ()
+        generation = each.item.metadata.generation
+        yield Status(each.item.key, {"conditions": _conditions(generation, found, good={"Accepted": "Accepted"})})
     for gateway in meaning.gateway_states:
         yield Status(gateway.gateway.key, _gateway(gateway, settings))
     controllers = _controllers(meaning)
@@ -51,6 +53,9 @@ def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
 
 def problems(meaning: Meaning) -> Iterator[str]:
     """Yield a line for each problem, naming the object and the field."""
+    for state in meaning.classes:
+        if state.problem:
+            yield from _lines(state.item.key, (state.problem,))
     for gateway in meaning.gateway_states:
         yield from _lines(gateway.gateway.key, gateway.problems)
     for route in meaning.route_states:
@@ -108,6 +113,8 @@ def _gateway(state: GatewayState, settings: Settings) -> Json:
         problems = (
             [] if served else [ir.Problem(each, "ListenersNotValid", text) for each in ("Accepted", "Programmed")]
         )
+    if state.parameters:
+        problems = [state.parameters, ir.Problem("Programmed", "Invalid", str(state.parameters))]
     addresses = dict.fromkeys(settings.place(name, each.listener.port).address for each in served)
     return {
         "addresses": [{"type": "IPAddress", "value": address} for address in addresses],
@@ -145,7 +152,7 @@ def _unprogrammed(found: Iterable[ir.Problem]) -> list[ir.Problem]:
 
 def _controllers(meaning: Meaning) -> Mapping[str, str]:
     """Return the controller of each Gateway, "namespace/name"."""
-    classes = {each.key.name: each.spec.controller_name for each in meaning.classes}
+    classes = {each.item.key.name: each.item.spec.controller_name for each in meaning.classes}
     return {
         f"{state.gateway.key.namespace}/{state.gateway.key.name}": classes.get(
             state.gateway.spec.gateway_class_name, CONTROLLER

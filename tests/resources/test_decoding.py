@@ -428,8 +428,8 @@ class TestUnbuiltAndIgnored:
         assert found.object.unbuilt == ()
 
     def test_unknown_kinds_are_named(self) -> None:
-        found = decode(document(ENVOY_GATEWAY, "EnvoyProxy", {}))
-        assert (found.object, found.ignored) == (None, ("kind EnvoyProxy of gateway.envoyproxy.io/v1alpha1",))
+        found = decode(document(ENVOY_GATEWAY, "EnvoyPatchPolicy", {}))
+        assert (found.object, found.ignored) == (None, ("kind EnvoyPatchPolicy of gateway.envoyproxy.io/v1alpha1",))
 
     def test_a_secret_is_not_worth_a_word_and_not_read(self) -> None:
         found = decode({"apiVersion": "v1", "kind": "Secret", "stringData": {"token": 3}})

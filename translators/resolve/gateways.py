@@ -23,6 +23,8 @@ from translators.resolve import declared, hostnames
 from translators.resolve.backends import Backends
 from translators.resolve.declared import DeclaredState
 from translators.resolve.index import Index, age
+from translators.resolve.parameters import ClassState, problem_of_gateway, state_of_class
+from translators.resolve.parameters import notices as parameter_notices
 from translators.resolve.policies import (
     NOT_BUILT,
     ClientSettings,
@@ -55,11 +57,12 @@ class ListenerState:
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """A Gateway that is ours."""
+    """A Gateway that is ours. parameters: what is wrong with them, for which no listener is served."""
 
     gateway: Gateway
     problems: tuple[ir.Problem, ...]
     listeners: tuple[ListenerState, ...]
+    parameters: ir.Problem | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Meaning:
     declared_states: tuple[DeclaredState, ...]
     policy_states: tuple[PolicyState, ...]
     strays: tuple[tuple[Key, ir.Problem], ...]
-    classes: tuple[GatewayClass, ...]
+    classes: tuple[ClassState, ...]
     notices: tuple[str, ...]
 
 
@@ -120,12 +123,16 @@ def resolve(world: World, settings: Settings) -> Meaning:
     index = Index.of(world)
     backends = Backends(index)
     classes = tuple(
-        each for each in world.all(GatewayClass).values() if settings.controller in {None, each.spec.controller_name}
+        state_of_class(world, each)
+        for each in world.all(GatewayClass).values()
+        if settings.controller in {None, each.spec.controller_name}
     )
     ours, notices = _gateways(world, classes, settings)
     rules = {route.key: rules_of(route, backends) for route in index.routes if _concerns(route, ours)}
     attachments: dict[tuple[str, str], list[_Attachment]] = {name: [] for name in ours}
-    listeners = {name: _listener_states(gateway) for name, gateway in ours.items()}
+    by_name = {each.item.key.name: each for each in classes}
+    parameters = {name: problem_of_gateway(world, gateway, by_name) for name, gateway in ours.items()}
+    listeners = {name: _listener_states(gateway, parameters[name]) for name, gateway in ours.items()}
     route_states = tuple(
         RouteState(route, _attach(index, route, rules[route.key], ours, listeners, attachments))
         for route in index.routes
@@ -135,7 +142,8 @@ def resolve(world: World, settings: Settings) -> Meaning:
     for name, gateway in ours.items():
         meaning = _gateway(index, gateway, listeners[name], attachments[name], rules, backends, settings)
         gateways.append(meaning)
-        gateway_states.append(_state(gateway, listeners[name], attachments[name]))
+        gateway_states.append(_state(gateway, listeners[name], attachments[name], parameters[name]))
+        notices += parameter_notices(world, gateway, by_name)
     return Meaning(
         gateways=tuple(gateways),
         gateway_states=tuple(gateway_states),
@@ -145,14 +153,14 @@ def resolve(world: World, settings: Settings) -> Meaning:
         policy_states=states(index),
         strays=tuple(_strays(index, settings)),
         classes=classes,
-        notices=tuple(notices),
+        notices=tuple(dict.fromkeys(notices)),
     )
 
 
 def _gateways(
-    world: World, classes: Iterable[GatewayClass], settings: Settings
+    world: World, classes: Iterable[ClassState], settings: Settings
 ) -> tuple[dict[tuple[str, str], Gateway], list[str]]:
-    names = {each.key.name for each in classes}
+    names = {each.item.key.name for each in classes}
     ours: dict[tuple[str, str], Gateway] = {}
     notices = []
     for gateway in sorted(world.all(Gateway).values(), key=age):
@@ -167,15 +175,13 @@ def _gateways(
     return ours, notices
 
 
-def _listener_states(gateway: Gateway) -> dict[str, tuple[ir.Problem, ...]]:
+def _listener_states(gateway: Gateway, parameters: ir.Problem | None) -> dict[str, tuple[ir.Problem, ...]]:
     result: dict[str, tuple[ir.Problem, ...]] = {}
     protocols: dict[int, str] = {}
     unbuilt = [*gateway.unbuilt]
-    if gateway.spec.infrastructure and gateway.spec.infrastructure.parameters_ref:
-        unbuilt.append("spec.infrastructure.parametersRef")
     for number, listener in enumerate(gateway.spec.listeners):
         where = f"spec.listeners[{number}]"
-        problems = []
+        problems = [parameters] if parameters else []
         if listener.protocol != "HTTP":
             text = f"protocol {listener.protocol} {NOT_BUILT}; only HTTP is"
             problems.append(ir.Problem("Accepted", "UnsupportedProtocol", text, f"{where}.protocol"))
@@ -402,7 +408,10 @@ def _refuse(route: ir.Route, refusal: str) -> ir.Route:
 
 
 def _state(
-    gateway: Gateway, problems: Mapping[str, tuple[ir.Problem, ...]], attachments: Iterable[_Attachment]
+    gateway: Gateway,
+    problems: Mapping[str, tuple[ir.Problem, ...]],
+    attachments: Iterable[_Attachment],
+    parameters: ir.Problem | None,
 ) -> GatewayState:
     routes: dict[str, set[object]] = defaultdict(set)
     for each in attachments:
@@ -410,7 +419,8 @@ def _state(
     listeners = tuple(
         ListenerState(each, problems[each.name], len(routes[each.name])) for each in gateway.spec.listeners
     )
-    return GatewayState(gateway, tuple(p for each in listeners for p in each.problems), listeners)
+    found = tuple(dict.fromkeys(problem for each in listeners for problem in each.problems))
+    return GatewayState(gateway, found, listeners, parameters)
 
 
 def _pool_states(

@@ -1,0 +1,77 @@
+"""The parameters of Gateways and their classes: Envoy Gateway's EnvoyProxy.
+
+Most of it says how Envoy is deployed, which is decided elsewhere here; what it says of requests is not built, and a
+Gateway that asks for it is not accepted rather than served otherwise than asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from resources import ENVOY_GATEWAY_GROUP, EnvoyProxy, Gateway, GatewayClass, LocalParametersReference, World
+from translators import ir
+
+_ON_CLASS = "spec.parametersRef"
+_ON_GATEWAY = "spec.infrastructure.parametersRef"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassState:
+    """A GatewayClass that is ours, and its problem."""
+
+    item: GatewayClass
+    problem: ir.Problem | None
+
+
+def state_of_class(world: World, item: GatewayClass) -> ClassState:
+    """Return how a GatewayClass stands."""
+    ref = item.spec.parameters_ref
+    found = _follow(world, ref, ref.namespace, _ON_CLASS) if ref else None
+    return ClassState(item, found if isinstance(found, ir.Problem) else None)
+
+
+def problem_of_gateway(world: World, gateway: Gateway, classes: Mapping[str, ClassState]) -> ir.Problem | None:
+    """Return what is wrong with the parameters of a Gateway, its own or those of its class."""
+    state = classes.get(gateway.spec.gateway_class_name)
+    if state is not None and state.problem is not None:
+        text = f"{state.item.key}: {state.problem}"
+        return ir.Problem("Accepted", state.problem.reason, text, "spec.gatewayClassName")
+    found = _own(world, gateway)
+    return found if isinstance(found, ir.Problem) else None
+
+
+def notices(world: World, gateway: Gateway, classes: Mapping[str, ClassState]) -> Iterator[str]:
+    """Yield a line for the fields of a Gateway's parameters that say nothing here; its own replace its class's."""
+    proxy = _own(world, gateway)
+    state = classes.get(gateway.spec.gateway_class_name)
+    if proxy is None and state is not None and (ref := state.item.spec.parameters_ref):
+        proxy = _follow(world, ref, ref.namespace, _ON_CLASS)
+    if isinstance(proxy, EnvoyProxy) and (fields := proxy.spec.elsewhere):
+        verb = "says" if len(fields) == 1 else "say"
+        yield f"{proxy.key}: {', '.join(fields)} {verb} nothing here: the installation decides on that"
+
+
+def _own(world: World, gateway: Gateway) -> EnvoyProxy | ir.Problem | None:
+    infrastructure = gateway.spec.infrastructure
+    if infrastructure is None or infrastructure.parameters_ref is None:
+        return None
+    return _follow(world, infrastructure.parameters_ref, gateway.key.namespace, _ON_GATEWAY)
+
+
+def _follow(world: World, ref: LocalParametersReference, namespace: str | None, where: str) -> EnvoyProxy | ir.Problem:
+    if (ref.group, ref.kind) != (ENVOY_GATEWAY_GROUP, EnvoyProxy.KIND):
+        return _problem(f"parameters of kind {ref.kind} ({ref.group or 'core'}) are not supported", where)
+    if namespace is None:
+        return _problem(f"an {EnvoyProxy.KIND} has a namespace, which is required here", f"{where}.namespace")
+    proxy = world.get(EnvoyProxy, namespace, ref.name)
+    if proxy is None:
+        return _problem(f"EnvoyProxy {namespace}/{ref.name} does not exist", where)
+    if proxy.unbuilt:
+        verb = "is" if len(proxy.unbuilt) == 1 else "are"
+        return _problem(f"{proxy.key}: {', '.join(proxy.unbuilt)} {verb} known but not built yet", where)
+    return proxy
+
+
+def _problem(message: str, where: str) -> ir.Problem:
+    return ir.Problem("Accepted", "InvalidParameters", message, where)
