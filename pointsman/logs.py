@@ -17,7 +17,14 @@ HANDLED = "Request Handled"
 """The event of the picker's one line for each request."""
 
 # The picker's other news that the user of `up` is glad to have.
-_NEWS = {HANDLED, "Endpoint avoided", "Endpoint back"}
+_NEWS = {
+    HANDLED,
+    "Endpoint avoided",
+    "Endpoint back",
+    "Adapter loaded",
+    "Adapter replaced",
+    "Adapter unloaded",
+}
 _QUIET = {"trace", "debug", "info", "notset"}
 # Envoy names levels in its own way.
 _LEVELS = {"warn": "warning", "err": "error", "fatal": "critical"}

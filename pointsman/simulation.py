@@ -1,6 +1,7 @@
 """`pointsman simulate`: a model server for each replica of the folder's Deployments, and the Pods' manifests."""
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,9 @@ async def simulate(folders: Sequence[Path], pods: Path) -> None:
         write(pods, [pod.manifest() for pod in running])
 
     source = FolderSource(folders)
-    fleet = Fleet(publish)
+    # Beside the manifests, so that who owns their folder removes both, whatever becomes of this process.
+    volumes = pods.with_name(f"{pods.name}-volumes")
+    fleet = Fleet(publish, folder=volumes)
     world = World()
     said: set[str] = set()
 
@@ -43,3 +46,4 @@ async def simulate(folders: Sequence[Path], pods: Path) -> None:
         await stop.wait()
     finally:
         await fleet.stop()
+        shutil.rmtree(volumes, ignore_errors=True)
