@@ -29,12 +29,13 @@ class Request(Struct, frozen=True, gc=False):
 
     `model` is the name under which servers know it.  `subset` holds the addresses to which the gateway confines the
     choice (Endpoint Picker Protocol, subset hint); None when it confines nothing.  `chain` is the prompt's prefix
-    (`picker.prompt`), empty where it was not read.
+    (`picker.prompt`), empty where it was not read.  `sheddable`: it may be refused when all are busy.
     """
 
     model: str = ""
     subset: frozenset[str] | None = None
     chain: Sequence[int] = ()
+    sheddable: bool = False
 
 
 Filter: TypeAlias = Callable[[Request, Table, Sequence[Endpoint]], Sequence[Endpoint]]

@@ -7,20 +7,22 @@ Rules, and everything that affects the state lives in this file:
 2. Where a body follows, the headers are let pass without a pick, and the answer to the body carries pick and rewritten
    model.  Then the exchange is done: the stream is ended at once, so that a picker that dies later cuts no answer.
 3. The pick travels as dynamic metadata: `envoy.lb` for the load balancer, `pointsman` for the access log.
-4. A request that nobody can serve is answered here and now, in the shape of OpenAI's errors.
+4. A request that nobody can serve, that may be shed while every pod is busy, or whose model the pool refuses, is
+   answered here and now, in the shape of OpenAI's errors.
 5. The response never passes here; a message about it is let pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-import orjson
 from msgspec import Struct
 
 from picker.decision import Decision, Dice, Drained, Profile, Request
-from picker.models import Targets, locate, name, replace
+from picker.models import locate, name, replace
 from picker.prompt import Prompt, chain, read
+from picker.refusals import MODEL_NOT_FOUND, refuse
+from picker.rules import Rules
 from picker.strategies import DEFAULT
 from picker.table import Table
 from protos.pointsman.envoy.v1.base_pb2 import HeaderMap, HeaderValueOption, Metadata
@@ -28,8 +30,13 @@ from protos.pointsman.envoy.v1.ext_proc_pb2 import HttpHeaders, ProcessingReques
 
 DESTINATION = "x-gateway-destination-endpoint"
 MODEL_HEADER = "x-gateway-model-name"
+# The name of an InferenceObjective: llm-d's header, and the Inference Extension's.
+OBJECTIVE_HEADERS = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 NAMESPACE = "pointsman"
 # Endpoint Picker Protocol: the gateway may confine the choice.
+# Those who are refused together are told to come back one after another (seconds).
+_RETRY_SPREAD = 3
+_HEADERS = frozenset((MODEL_HEADER, *OBJECTIVE_HEADERS))
 _SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 _SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 
@@ -42,7 +49,7 @@ class Pool(Struct, eq=False):
 
     name: str
     cluster: str
-    models: Mapping[str, Targets]
+    rules: Rules = Rules()
     table: Table | None = None
     profile: Profile = DEFAULT
 
@@ -101,6 +108,7 @@ class Exchange:
         "_explain",
         "_identify",
         "_model",
+        "_objective",
         "_pool",
         "_subset",
         "done",
@@ -123,6 +131,7 @@ class Exchange:
         self._dice = dice
         self._explain = explain
         self._model = ""
+        self._objective = ""
         self._subset: frozenset[str] | None = None
         self.done = False
         self.picked: Picked | None = None
@@ -141,7 +150,9 @@ class Exchange:
         return ProcessingResponse.FromString(_PASSING[kind or "request_headers"])
 
     def _receive_headers(self, request: ProcessingRequest, headers: HttpHeaders) -> ProcessingResponse:
-        self._model = _model(headers.headers)
+        said = _read(headers.headers)
+        self._model = said.get(MODEL_HEADER, "")
+        self._objective = next((said[name] for name in OBJECTIVE_HEADERS if name in said), "")
         if request.HasField("metadata_context"):
             self._subset = _subset(request.metadata_context)
         response = ProcessingResponse.FromString(_PASSING["request_headers"])
@@ -153,13 +164,11 @@ class Exchange:
         prompt = read(body) if self._pool.profile.reads_prompt else None
         named = self._named(body, prompt)
         model = named or self._model
-        targets = self._pool.models.get(model)
-        target = None if targets is None else targets.draw(self._dice)
-        response = ProcessingResponse.FromString(_PASSING["request_body"])
-        if not named or target is None or target == model:
-            return self._pick(response, model, model, prompt)
-        response = self._pick(response, model, target, prompt)
-        found = locate(body, named) if self.picked is not None else None
+        target = self._pool.rules.target(named, self._dice) if named else model
+        response = self._pick(ProcessingResponse.FromString(_PASSING["request_body"]), model, target, prompt)
+        if target == model or self.picked is None:
+            return response
+        found = locate(body, named)
         if found is not None:
             rewritten = replace(body, found, target)
             common = response.request_body.response
@@ -175,7 +184,7 @@ class Exchange:
         """Read the body's model, where that can make a difference."""
         if prompt is not None:
             return prompt.model
-        return (name(body) or "") if self._pool.models else ""
+        return (name(body) or "") if self._pool.rules.names_models else ""
 
     def _pick(
         self, response: ProcessingResponse, model: str, target: str, prompt: Prompt | None = None
@@ -185,12 +194,14 @@ class Exchange:
         if table is None:
             # Nobody told us yet who there is; Envoy knows, and its fallback serves.
             return response
+        rules = self._pool.rules
+        if rules.refuses(model):
+            return self._refuse(MODEL_NOT_FOUND, model)
         links = chain(prompt, target) if prompt is not None else ()
-        request = Request(target, self._subset, links)
+        request = Request(target, self._subset, links, rules.sheds(model, self._objective))
         decision = self._pool.profile.decide(request, table, self._dice, explain=self._explain)
         if isinstance(decision, Drained):
-            self.refused = decision.reason
-            return refuse(503, self.refused, f"No pod of the pool {self._pool.name} is ready", model)
+            return self._refuse(decision.reason, model)
         identity = self._identify()
         self.picked = Picked(identity, self._pool.name, model, target, decision, chain=links)
         fields = response.dynamic_metadata.fields
@@ -200,33 +211,17 @@ class Exchange:
         fields[NAMESPACE].struct_value.fields["id"].string_value = identity
         return response
 
+    def _refuse(self, reason: str, model: str) -> ProcessingResponse:
+        self.refused = reason
+        return refuse(reason, model, self._pool.name, retry_after=1 + int(self._dice() * _RETRY_SPREAD))
 
-def refuse(status: int, reason: str, message: str, model: str = "") -> ProcessingResponse:
-    """Answer the client in the picker's name; the details let the gateway keep the body as it is."""
-    about = f" to serve the model '{model}'" if model else ""
-    error = {
-        "message": f"{message}{about}.",
-        "type": "service_unavailable_error" if status >= 500 else "invalid_request_error",  # noqa: PLR2004  (HTTP classes)
-        "param": None,
-        "code": reason,
+
+def _read(headers: HeaderMap) -> dict[str, str]:
+    return {
+        header.key: str(header.raw_value, "utf-8", "replace") if header.raw_value else header.value
+        for header in headers.headers
+        if header.key in _HEADERS
     }
-    response = ProcessingResponse()
-    immediate = response.immediate_response
-    immediate.status.code = status
-    immediate.body = orjson.dumps({"error": error})
-    immediate.details = f"pointsman_{reason}"
-    option = immediate.headers.set_headers.add()
-    option.header.key = "content-type"
-    option.header.raw_value = b"application/json"
-    option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    return response
-
-
-def _model(headers: HeaderMap) -> str:
-    for header in headers.headers:
-        if header.key == MODEL_HEADER:
-            return str(header.raw_value, "utf-8", "replace") if header.raw_value else header.value
-    return ""
 
 
 def _subset(metadata: Metadata) -> frozenset[str] | None:

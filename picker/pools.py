@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from picker.exchange import NAMESPACE, Pool
-from picker.models import Targets
+from picker.rules import Rules
 from picker.strategies import DEFAULT, PROFILES
 from picker.table import Endpoint, Table
 from protos.pointsman.envoy.v1.base_pb2 import Address, ClusterLoadAssignment, LbEndpoint
@@ -26,6 +26,7 @@ ENDPOINTS_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssign
 _TAKES_TRAFFIC = (0, 1)
 # google.rpc.Code.INVALID_ARGUMENT
 _INVALID_ARGUMENT = 3
+_QUEUE_THRESHOLD, _KV_THRESHOLD = 5, 0.8
 
 
 @dataclass(slots=True, eq=False)
@@ -145,16 +146,16 @@ class Directory:
         before, self.members = self.members, {}
         pools: dict[str, Pool] = {}
         for _, message in self._told.values():
-            pool = pools[message.name] = self.pools.get(message.name) or Pool(message.name, message.cluster, {})
+            pool = pools[message.name] = self.pools.get(message.name) or Pool(message.name, message.cluster)
             pool.cluster = message.cluster
             pool.profile = PROFILES.get(message.strategy, DEFAULT)
-            pool.models = {
-                model.name: Targets.of([(target.name, target.weight) for target in model.targets])
-                for model in message.models
-            }
+            pool.rules = Rules.of(message)
             assignment = self._assignments.get(message.cluster)
             if assignment is not None:
                 table = pool.table = pool.table or Table()
+                # Zero stands for the default (pool.proto).
+                table.queue_threshold = message.thresholds.queue or _QUEUE_THRESHOLD
+                table.kv_threshold = message.thresholds.kv_cache or _KV_THRESHOLD
                 table.replace(
                     self._enlist(address, pod, table, message.runtime, before)
                     for address, pod in assignment.rows.items()

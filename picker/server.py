@@ -17,10 +17,11 @@ from typing import Any
 import grpc
 
 from picker.access_log import AccessLog
-from picker.exchange import Exchange, Pool, refuse
+from picker.exchange import Exchange, Pool
 from picker.in_flight import InFlight
 from picker.logs import Log
 from picker.pools import Directory
+from picker.refusals import UNKNOWN_POOL, refuse
 from picker.telemetry import Telemetry
 from protos.pointsman.envoy.v1.access_log_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
@@ -133,8 +134,8 @@ class Picker:
 
     def refuse(self, name: str) -> ProcessingResponse:
         """Answer for a pool that nobody told us of."""
-        self._telemetry.refuse(name, "unknown_pool")
-        return refuse(503, "unknown_pool", f"The pool {name or '(none)'} is not known to the endpoint picker")
+        self._telemetry.refuse(name, UNKNOWN_POOL)
+        return refuse(UNKNOWN_POOL, "", name)
 
 
 class Services(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types

@@ -92,7 +92,8 @@ class Table:
 
     `used_at` (seconds of the rim's clock) is when a request last asked for the pool.
     `peak_running` is the most requests that any of them runs at once: as much as a pod of this pool is known to hold
-    without queueing.  The means stand in for a pod that reports nothing.
+    without queueing.  The means stand in for a pod that reports nothing.  Beyond `queue_threshold` (requests waiting)
+    or `kv_threshold` (0..1) a pod is saturated.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -100,6 +101,8 @@ class Table:
     peak_running: float = 1.0
     mean_waiting: float = 0.0
     mean_kv_usage: float = 0.0
+    queue_threshold: float = 5.0
+    kv_threshold: float = 0.8
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
         """Take other rows; those that stay keep what is known of them, being the same objects."""

@@ -64,7 +64,7 @@ class Telemetry:
         """Count a finished request; times in seconds."""
         known = self._directory.pools.get(pool)
         # Clients choose models' names: only declared ones become labels.
-        label = model if known is not None and model in known.models else ("other" if model else "none")
+        label = model if known is not None and model in known.rules.models else ("other" if model else "none")
         children = self._children.get((pool, label, status)) or self._resolve(pool, label, status)
         children.requests.inc()
         if decision is not None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from picker.decision import NO_READY_ENDPOINT, Profile
-from picker.strategies.filters import not_avoided, within_subset
+from picker.strategies.filters import SATURATED, not_avoided, room_for_sheddable, within_subset
 from picker.strategies.load import kv_cache, occupancy, queue
 from picker.strategies.picks import cheapest
 from picker.strategies.prefix import overload, prefix_cache
@@ -32,6 +32,7 @@ from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_DEFAULT, STRATEGY_PREFI
 _FILTERS = (
     (within_subset, NO_READY_ENDPOINT),
     (not_avoided, NO_READY_ENDPOINT),
+    (room_for_sheddable, SATURATED),
 )
 _LOAD = (
     (queue, 1.0),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from picker.decision import Request
 from picker.table import Endpoint, Table
 
+SATURATED = "saturated"
+
 
 def within_subset(request: Request, _table: Table, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
     """Keep those that the gateway allows for this request."""
@@ -22,3 +24,19 @@ def not_avoided(_request: Request, _table: Table, endpoints: Sequence[Endpoint])
     """
     kept = [endpoint for endpoint in endpoints if not endpoint.avoided]
     return kept or endpoints
+
+
+def room_for_sheddable(request: Request, table: Table, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    """Leave nobody to a request that may be shed when all are saturated; everybody otherwise.
+
+    saturated = waiting > queue threshold, or share of the KV cache > its threshold; where requests wait already, those
+    sent since the report wait too.  A pod that reports nothing is not: what is unknown is no reason to turn away.
+    """
+    if not request.sheddable:
+        return endpoints
+    queue, kv_cache = table.queue_threshold, table.kv_threshold
+    for endpoint in endpoints:
+        waiting = endpoint.waiting and endpoint.waiting + endpoint.unreported
+        if not endpoint.reported or (waiting <= queue and endpoint.kv_usage <= kv_cache):
+            return endpoints
+    return ()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from picker.decision import NO_READY_ENDPOINT, Decision, Drained, Profile, Request
 from picker.strategies import DEFAULT
+from picker.strategies.filters import SATURATED
 from picker.strategies.load import queue
 from picker.strategies.picks import cheapest
 from picker.table import Endpoint, Table
@@ -245,3 +246,18 @@ def test_a_pod_that_is_better_in_everything_is_never_passed_over(rows: list[Endp
     for row in rows:
         better = row.waiting < picked.waiting and row.running < picked.running and row.kv_usage < picked.kv_usage
         assert row.avoided or not better
+
+
+@given(st.lists(ROWS, min_size=1, max_size=12, unique_by=lambda row: row.address), st.floats(0, 1, exclude_max=True))
+def test_shedding_hits_only_what_may_be_shed_and_only_when_all_are_busy(rows: list[Endpoint], throw: float) -> None:
+    made = table(*rows)
+    assert isinstance(DEFAULT.decide(Request("m"), made, lambda: throw), Decision)
+    usable = [row for row in rows if not row.avoided] or rows
+    idle = [row for row in usable if not row.reported or (row.kv_usage <= 0.8 and not row.waiting)]
+    busy = [row for row in usable if row.reported and (row.kv_usage > 0.8 or row.waiting > 5)]
+    decision = DEFAULT.decide(Request("m", sheddable=True), made, lambda: throw)
+    if isinstance(decision, Drained):
+        assert decision.reason == SATURATED
+        assert not idle
+    else:
+        assert len(busy) < len(usable)

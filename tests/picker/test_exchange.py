@@ -3,12 +3,16 @@ from __future__ import annotations
 from itertools import count
 
 import orjson
+import pytest
 from picker_worlds import body_message, destinations, headers_message, identity
+from picker_worlds import pool as pool_message
 
-from picker.exchange import Exchange, Pool, refuse
-from picker.models import Targets
+from picker.exchange import Exchange, Pool
+from picker.refusals import UNKNOWN_POOL, refuse
+from picker.rules import Rules
 from picker.table import Endpoint, Table
-from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest
+from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
+from protos.pointsman.picker.v1 import pool_pb2
 
 
 def pool(*addresses: str, models: dict[str, dict[str, int]] | None = None) -> Pool:
@@ -17,7 +21,7 @@ def pool(*addresses: str, models: dict[str, dict[str, int]] | None = None) -> Po
     return Pool(
         "default/qwen",
         "cluster",
-        {name: Targets.of(list(targets.items())) for name, targets in (models or {}).items()},
+        Rules.of(pool_message("default/qwen", models=models)),
         table,
     )
 
@@ -108,7 +112,7 @@ def test_a_pool_without_endpoints_is_refused_naming_the_model() -> None:
 
 
 def test_endpoints_that_are_not_known_yet_leave_the_choice_to_envoy() -> None:
-    made = exchange(Pool("default/qwen", "cluster", {}))
+    made = exchange(Pool("default/qwen", "cluster"))
     answer = made.receive(headers_message("qwen"))
     assert answer.WhichOneof("response") == "request_headers"
     assert not answer.HasField("dynamic_metadata")
@@ -138,5 +142,86 @@ def test_a_message_about_the_response_passes() -> None:
 
 
 def test_a_refusal_without_a_model() -> None:
-    body = orjson.loads(refuse(503, "unknown_pool", "The pool x is not known").immediate_response.body)
-    assert body["error"]["message"] == "The pool x is not known."
+    body = orjson.loads(refuse(UNKNOWN_POOL, "", "x").immediate_response.body)
+    assert body["error"]["message"] == "The pool x is not known to the endpoint picker."
+
+
+def judged(
+    of: Pool, model: str, *, body: bool, objective: str = "", header: str = "x-llm-d-inference-objective"
+) -> ProcessingResponse:
+    made = exchange(of, body_follows=body)
+    message = headers_message(model)
+    if objective:
+        message.request_headers.headers.headers.add(key=header, raw_value=objective.encode())
+    answer = made.receive(message)
+    return made.receive(body_message(orjson.dumps({"model": model}))) if body else answer
+
+
+def busy(unlisted: pool_pb2.Unlisted.ValueType) -> Pool:
+    made = pool("a:1", "b:1")
+    message = pool_pb2.Pool(name="default/qwen", unlisted=unlisted)
+    message.models.add(name="critical", criticality=pool_pb2.CRITICALITY_CRITICAL)
+    message.models.add(name="cheap", criticality=pool_pb2.CRITICALITY_SHEDDABLE)
+    message.objectives.add(name="batch", priority=-5)
+    made.rules = Rules.of(message)
+    assert made.table is not None
+    made.table.endpoints[0].waiting = 6
+    made.table.endpoints[1].kv_usage = 0.81
+    return made
+
+
+@pytest.mark.parametrize("body", [False, True])
+def test_a_busy_pool_sheds_at_once_and_says_when_to_come_back(body: bool) -> None:  # noqa: FBT001  (a parameter)
+    of = busy(pool_pb2.UNLISTED_SHEDDABLE)
+    for model in ("cheap", "unlisted"):
+        immediate = judged(of, model, body=body).immediate_response
+        assert (immediate.status.code, immediate.details) == (429, "pointsman_saturated")
+        error = orjson.loads(immediate.body)["error"]
+        assert (error["type"], error["code"]) == ("rate_limit_error", "saturated")
+        assert f"'{model}'" in error["message"]
+        said = {option.header.key: option.header.raw_value for option in immediate.headers.set_headers}
+        assert said == {"content-type": b"application/json", "retry-after": b"1"}
+    assert destinations(judged(of, "critical", body=body)) == ["b:1", "a:1"]
+
+
+def test_objectives_are_read_from_either_header() -> None:
+    of = busy(pool_pb2.UNLISTED_STANDARD)
+    for header in ("x-llm-d-inference-objective", "x-gateway-inference-objective"):
+        answer = judged(of, "unlisted", body=False, objective="batch", header=header)
+        assert answer.immediate_response.status.code == 429
+    assert destinations(judged(of, "unlisted", body=False, objective="other")) != []
+
+
+def test_what_may_be_shed_goes_where_there_is_room() -> None:
+    of = busy(pool_pb2.UNLISTED_SHEDDABLE)
+    assert of.table is not None
+    of.table.endpoints[0].waiting = 5
+    of.table.endpoints[1].waiting = 6
+    assert destinations(judged(of, "cheap", body=False)) == ["a:1", "b:1"]
+
+
+def test_a_model_that_the_pool_does_not_list_may_be_refused() -> None:
+    of = busy(pool_pb2.UNLISTED_REFUSED)
+    for body in (False, True):
+        immediate = judged(of, "unlisted", body=body).immediate_response
+        assert (immediate.status.code, immediate.details) == (404, "pointsman_model_not_found")
+        assert orjson.loads(immediate.body) == {
+            "error": {
+                "message": "The model 'unlisted' does not exist.",
+                "type": "invalid_request_error",
+                "param": "model",
+                "code": "model_not_found",
+            }
+        }
+    assert destinations(judged(of, "critical", body=True)) == ["b:1", "a:1"]
+    assert destinations(judged(of, "", body=True)) == ["b:1", "a:1"]
+
+
+def test_a_rewrite_renames_what_no_inference_model_names() -> None:
+    of = pool("a:1")
+    message = pool_pb2.Pool(name="default/qwen")
+    message.rewrites.add(models=["old"]).targets.add(name="new", weight=1)
+    of.rules = Rules.of(message)
+    answer = judged(of, "old", body=True)
+    assert orjson.loads(answer.request_body.response.body_mutation.body) == {"model": "new"}
+    assert not judged(of, "other", body=True).request_body.HasField("response")

@@ -46,7 +46,7 @@ def test_it_is_complete_with_the_endpoints_of_every_pool() -> None:
     assert directory.complete
     assert addresses(directory) == ["127.0.0.1:80", "[::1]:80"]
     assert directory.members["127.0.0.1:80"].endpoint.pod == "default/a"
-    assert directory.pools[QWEN].models["m"].draw(lambda: 0.5) == "t"
+    assert directory.pools[QWEN].rules.target("m", lambda: 0.5) == "t"
     assert directory.pool_of_cluster[CLUSTER].name == QWEN
 
 
@@ -124,3 +124,14 @@ def test_a_new_stream_names_the_versions_held() -> None:
     assert dict(endpoints.initial_resource_versions) == {CLUSTER: "1"}
     assert list(endpoints.resource_names_subscribe) == [CLUSTER]
     assert addresses(directory) == ["127.0.0.1:80"]
+
+
+def test_thresholds_are_the_pools_or_the_usual_ones() -> None:
+    message = pool(QWEN)
+    directory = told()
+    for queue, kv_cache, expected in ((0, 0.0, (5, 0.8)), (9, 0.5, (9, 0.5))):
+        message.thresholds.queue, message.thresholds.kv_cache = queue, kv_cache
+        directory.receive(response(POOL_TYPE, {QWEN: ("2", message)}))
+        table = directory.pools[QWEN].table
+        assert table is not None
+        assert (table.queue_threshold, table.kv_threshold) == expected
