@@ -18,6 +18,7 @@ Change: TypeAlias = Upsert | Delete
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 POOL_API = "inference.networking.k8s.io/v1"
 X_API = "inference.networking.x-k8s.io/v1alpha2"
+LLM_D_API = "llm-d.ai/v1alpha2"
 POLICY_API = "gateway.envoyproxy.io/v1alpha1"
 
 names = st.sampled_from(["a", "a", "a", "b"])
@@ -34,7 +35,10 @@ expressions = st.one_of(
 )
 durations = st.sampled_from(["0s", "1ms", "10s", "24h", "99999h"])
 times = st.sampled_from([None, None, "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z"])
-labels = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]), max_size=2)
+labels = st.one_of(
+    st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]), max_size=2),
+    st.just({"app": "a", "pointsman.dev/picker": "true"}),
+)
 some_labels = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]), min_size=1, max_size=2)
 groups = st.sampled_from(["gateway.networking.k8s.io", "", POOL_API.partition("/")[0], X_API.partition("/")[0]])
 
@@ -61,13 +65,41 @@ def lists(each: st.SearchStrategy[Document], least: int = 0, most: int = 3) -> s
     return st.lists(each, min_size=least, max_size=most)
 
 
+annotations = record(
+    {},
+    **{
+        "inference.networking.x-k8s.io/model-server-runtime": rarely(st.sampled_from(["sglang", "TGI", "", "abacus"])),
+        "inference.networking.x-k8s.io/routing-strategy": rarely(st.sampled_from(["DEFAULT", "PREFIX_CACHE", "é"])),
+        "pointsman.dev/unlisted-models": rarely(st.sampled_from(["refuse", "serve", "perhaps"])),
+    },
+)
+
+
 def an_object(api: str, kind: str, spec: st.SearchStrategy[Document], **more: object) -> st.SearchStrategy[Document]:
     own = many_names if kind in {"HTTPRoute", "InferenceModel"} else names
-    metadata = record({"name": own, "namespace": namespaces, "labels": labels, "creationTimestamp": times})
+    metadata = record(
+        {"name": own, "namespace": namespaces, "labels": labels, "creationTimestamp": times},
+        annotations=annotations if kind == "InferencePool" else rarely(annotations),
+    )
     return record({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec, **more})
 
 
-gateway_classes = an_object(GATEWAY_API, "GatewayClass", record({"controllerName": "example.com/gateway"}))
+parameters = record(
+    {"name": names},
+    group=st.just(POLICY_API.partition("/")[0]),
+    kind=st.sampled_from(["EnvoyProxy"] * 4 + ["ConfigMap"]),
+).map(lambda ref: {"group": "", "kind": "EnvoyProxy", **ref})
+gateway_classes = an_object(
+    GATEWAY_API,
+    "GatewayClass",
+    record(
+        {"controllerName": "example.com/gateway"},
+        parametersRef=rarely(parameters.map(lambda ref: {**ref, "namespace": "default"})),
+    ),
+)
+proxies = an_object(
+    POLICY_API, "EnvoyProxy", record({}, concurrency=st.just(2), bootstrap=rarely(st.just({"value": ""})))
+)
 namespace_objects = record(
     {"apiVersion": "v1", "kind": "Namespace", "metadata": record({"name": namespaces, "labels": labels})}
 )
@@ -91,6 +123,7 @@ gateways = an_object(
             "listeners": st.lists(listeners, min_size=1, max_size=3, unique_by=lambda each: str(each["name"])),
         },
         backendTLS=rarely(st.just({})),
+        infrastructure=rarely(record({"parametersRef": parameters})),
     ),
 )
 parents = record(
@@ -129,7 +162,26 @@ matches = record(
     method=st.sampled_from(["GET", "POST"]),
 )
 weights = st.sampled_from([1, 2, 3, 0, 1_000_000])
-filters = lists(record({"type": st.sampled_from(["URLRewrite", "CORS", "Unheard"])}), most=1)
+unbuilt_filters = record({"type": st.sampled_from(["URLRewrite", "CORS", "Unheard"])})
+mirrored = st.one_of(
+    record({"name": names, "port": ports}, namespace=rarely(namespaces)),
+    record({"name": names, "kind": "InferencePool", "group": pool_groups}),
+)
+mirrors = record(
+    {
+        "type": "RequestMirror",
+        "requestMirror": st.one_of(
+            record({"backendRef": mirrored}, percent=st.sampled_from([0, 1, 100])),
+            record(
+                {"backendRef": mirrored},
+                fraction=record(
+                    {"numerator": st.sampled_from([0, 1, 3])}, denominator=st.sampled_from([3, 7, 2_000_000_000])
+                ),
+            ),
+        ),
+    }
+)
+filters = lists(st.one_of(unbuilt_filters, mirrors), most=1)
 backend_refs = st.one_of(
     record({"name": names, "port": ports}, namespace=rarely(namespaces), weight=weights, filters=rarely(filters)),
     record(
@@ -143,7 +195,7 @@ rules = record(
     {"backendRefs": st.one_of(lists(backend_refs, 1), lists(backend_refs, 1), st.just([]))},
     name=names,
     matches=lists(matches),
-    filters=rarely(filters),
+    filters=st.one_of(st.just([]), st.just([]), lists(mirrors), rarely(filters)),
     timeouts=record({}, request=durations, backendRequest=durations),
     retry=rarely(st.just({"attempts": 1})),
 )
@@ -207,11 +259,13 @@ pods = record(
         "metadata": record(
             {"name": names, "namespace": namespaces, "labels": labels},
             annotations=record(
-                {
+                {},
+                **{
+                    "inference.networking.k8s.io/active-ports": st.sampled_from(["80", "8080,80", "", "80,80,x"]),
                     "pointsman.dev/listening-ports": st.sampled_from(
                         ["8080=5000", "80=1,8080=x", "8080=99999999999", "="]
-                    )
-                }
+                    ),
+                },
             ),
             deletionTimestamp=st.just("2025-01-01T00:00:00Z"),
         ),
@@ -254,6 +308,32 @@ models = an_object(
         targetModels=lists(record({"name": st.one_of(names, words)})),
     ),
 )
+stable_refs = record({"name": names}, group=rarely(groups))
+objectives = an_object(
+    X_API, "InferenceObjective", record({"poolRef": stable_refs}, priority=st.sampled_from([-1, 0, 1 << 30]))
+)
+rewrites = an_object(
+    X_API,
+    "InferenceModelRewrite",
+    record(
+        {
+            "poolRef": stable_refs,
+            "rules": lists(
+                record(
+                    {"targets": lists(record({"modelRewrite": st.one_of(names, words)}), 1)},
+                    matches=lists(record({"model": record({"value": st.one_of(names, words)})})),
+                )
+            ),
+        }
+    ),
+)
+
+
+def in_both_groups(each: st.SearchStrategy[Document]) -> st.SearchStrategy[Document]:
+    return st.tuples(each, st.sampled_from([X_API, LLM_D_API])).map(lambda drawn: {**drawn[0], "apiVersion": drawn[1]})
+
+
+declarations = st.one_of(models, in_both_groups(objectives), in_both_groups(rewrites))
 targets = record({"kind": st.sampled_from(["Gateway", "HTTPRoute", "Service"]), "name": names}, sectionName=names)
 client_policies = an_object(
     POLICY_API,
@@ -276,7 +356,7 @@ backend_policies = an_object(
 )
 
 documents: st.SearchStrategy[Document] = st.one_of(
-    gateways, gateways, routes, routes, routes, services, services, slices, pods, pools, x_pools, models,
+    gateways, gateways, routes, routes, routes, services, services, slices, pods, pools, x_pools, declarations, proxies,
     client_policies, backend_policies, grants, gateway_classes, namespace_objects,
 )  # fmt: skip
 
@@ -300,7 +380,7 @@ some_objects: st.SearchStrategy[list[Object]] = st.tuples(
     _objects(routes, 1, 5),
     _objects(services, 1, 2),
     _objects(st.one_of(pools, x_pools), 1, 3),
-    _objects(models, 0, 3),
+    _objects(declarations, 0, 3),
     _objects(st.one_of(pods, slices), 0, 3),
     _objects(documents, 0, 5),
 ).map(lambda drawn: [each for group in drawn for each in group])
