@@ -108,6 +108,11 @@ class ModelServer:
         """The present fault."""
         return self._mode
 
+    @property
+    def busy(self) -> int:
+        """Requests that are being handled."""
+        return len(self._busy)
+
     async def start(self) -> None:
         """Listen. Raises OSError when the address is taken or is not this machine's."""
         loop = asyncio.get_running_loop()
@@ -169,18 +174,19 @@ class ModelServer:
             self._listener.close()
             self._listener = None
         for connection in self._http.connections:
-            if connection in self._busy:
-                connection.close()
-            else:
+            # A busy one goes with its answer: aiohttp, told to close it, would not read the rest of the request.
+            if connection not in self._busy:
                 connection.force_close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         self._busy.add(connection)
         try:
-            if request.path == _FAULT_PATH:
-                return await self._switch_by_request(request)
-            return await self._respond(request)
+            is_fault = request.path == _FAULT_PATH
+            response = await (self._switch_by_request(request) if is_fault else self._respond(request))
+            if self._listener is None:
+                response.force_close()
+            return response
         finally:
             self._busy.discard(connection)
 

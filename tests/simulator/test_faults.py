@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -52,6 +53,23 @@ async def test_refusing_and_serving_in_quick_turns(start: Start, client: ClientS
         await server.switch(Mode.REFUSE)
         await server.switch(Mode.NONE)
         assert await status(client, server, "/health") == HTTPStatus.OK
+
+
+async def test_refuse_reads_the_rest_of_a_request_under_way(start: Start) -> None:
+    server = await start(timing=Timing(prefill=0, decode=0, answer_tokens=1))
+    reader, writer = await asyncio.open_connection(server.site.host, server.site.port)
+    body = json.dumps(CHAT).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\ncontent-length: {len(body)}\r\n"
+    writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body[:10])
+    async with asyncio.timeout(5):
+        while not server.busy:
+            await asyncio.sleep(0)
+        await server.switch(Mode.REFUSE)
+        writer.write(body[10:])
+        # To its end: the connection is closed.
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    writer.close()
 
 
 async def test_refuse_finishes_what_is_under_way(start: Start, client: ClientSession) -> None:
