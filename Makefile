@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint fast bench protos lock goldens clean
+.PHONY: demo examples test lint fast bench protos lock goldens clean
 
 demo: $(READY)
 	@$(BIN)/pointsman demo examples/model-routing
+
+examples: $(READY)
+	@$(BIN)/python examples
 
 # The tests with real Envoy run one after the other, since some of them hold the gateway to times.
 test: lint fast
