@@ -57,7 +57,8 @@ async def running(start_shared: Start, touchy: list[TouchyServer], tmp_path_fact
     kinds.write(folder / "servers.yaml", kinds.deployment("sturdy", FLAGS, replicas=3, prefill_us=0.001, decode_ms=10))
     kinds.write(folder / "pool.yaml", kinds.pool("sturdy-pool", "sturdy"))
     # Under the name "other" the picker has to hold and rewrite the body.
-    kinds.write(folder / "model.yaml", kinds.model("other", "sturdy-pool", {"renamed": 1}))
+    declared = kinds.model("sturdy", "sturdy-pool"), kinds.model("other", "sturdy-pool", {"renamed": 1})
+    kinds.write(folder / "models-declared.yaml", *declared)
     rules = [kinds.rule(kinds.to_pool("sturdy-pool"), model=model) for model in ("sturdy", "other")]
     kinds.write(folder / "models.yaml", kinds.route("models", *rules))
     return await start_shared(folder)
