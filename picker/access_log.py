@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from picker.exchange import MODEL_HEADER, NAMESPACE, Picked
+from picker.exchange import BYTES_PER_TOKEN, MODEL_HEADER, NAMESPACE, Picked
 from picker.in_flight import InFlight
 from picker.logs import Log
 from picker.pools import Directory, address_text
@@ -112,16 +112,20 @@ class AccessLog:
             request_id=entry.request.request_id,
             attempts=outcome.attempts,
         )
-        if picked is not None and picked.chain:
-            self._learn(outcome, picked)
+        if picked is not None and _OK <= outcome.status < _REDIRECT:
+            self._learn(outcome, picked, entry.request.request_body_bytes)
         if picked is None or not _went_smoothly(outcome, picked):
             self._suspect(outcome, picked, entry.request.path)
 
-    def _learn(self, outcome: Outcome, picked: Picked) -> None:
-        """Credit the prompt to the endpoint that served it, whichever was picked."""
-        member = self._directory.members.get(outcome.served)
-        if member is not None and _OK <= outcome.status < _REDIRECT:
-            member.endpoint.prefixes.learn(picked.chain)
+    def _learn(self, outcome: Outcome, picked: Picked, body: int) -> None:
+        """Take in what was served: the prompt's length (bytes), and who has it cached, whichever was picked."""
+        pool = self._directory.pools.get(picked.pool)
+        if pool is not None and pool.table is not None:
+            pool.table.settle(body / BYTES_PER_TOKEN)
+        if picked.chain:
+            member = self._directory.members.get(outcome.served)
+            if member is not None:
+                member.endpoint.prefixes.learn(picked.chain)
 
     def _record(self, entry: HttpAccessLogEntry) -> Picked | None:
         metadata = entry.common_properties.metadata.filter_metadata

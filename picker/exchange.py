@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from picker.decision import Decision, Dice, Drained, Profile, Request
 from picker.models import locate, name, replace
-from picker.prompt import Prompt, chain, read
+from picker.prompt import ENDS, Prompt, chain, read
 from picker.refusals import MODEL_NOT_FOUND, refuse
 from picker.rules import Rules
 from picker.strategies import DEFAULT
@@ -36,7 +36,10 @@ NAMESPACE = "pointsman"
 # Endpoint Picker Protocol: the gateway may confine the choice.
 # Those who are refused together are told to come back one after another (seconds).
 _RETRY_SPREAD = 3
-_HEADERS = frozenset((MODEL_HEADER, *OBJECTIVE_HEADERS))
+_LENGTH_HEADER = "content-length"
+_HEADERS = frozenset((MODEL_HEADER, _LENGTH_HEADER, *OBJECTIVE_HEADERS))
+# Bytes of a body to a token of its prompt: English text in JSON.
+BYTES_PER_TOKEN = 4
 _SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 _SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 
@@ -58,7 +61,8 @@ class Picked(Struct, eq=False):
     """What was decided for a request, kept until the access log tells how it ended.
 
     `target` is the model's name as sent to the server; `chain` the prompt's prefix, and `expected` whether the endpoint
-    counts on it.  `began` (seconds of the rim's clock), `decision_seconds` and
+    counts on it; `tokens` the estimate of what
+    the endpoint has to compute of it.  `began` (seconds of the rim's clock), `decision_seconds` and
     `envoy` are the rim's to fill in; `counted` says whether the request is in its endpoint's count of requests in
     flight.
     """
@@ -74,6 +78,7 @@ class Picked(Struct, eq=False):
     counted: bool = False
     chain: Sequence[int] = ()
     expected: bool = False
+    tokens: float = 0.0
 
 
 def _passing(kind: str) -> bytes:
@@ -107,6 +112,7 @@ class Exchange:
         "_dice",
         "_explain",
         "_identify",
+        "_length",
         "_model",
         "_objective",
         "_pool",
@@ -132,6 +138,7 @@ class Exchange:
         self._explain = explain
         self._model = ""
         self._objective = ""
+        self._length: int | None = None
         self._subset: frozenset[str] | None = None
         self.done = False
         self.picked: Picked | None = None
@@ -152,6 +159,8 @@ class Exchange:
     def _receive_headers(self, request: ProcessingRequest, headers: HttpHeaders) -> ProcessingResponse:
         said = _read(headers.headers)
         self._model = said.get(MODEL_HEADER, "")
+        length = said.get(_LENGTH_HEADER, "")
+        self._length = int(length) if length.isdecimal() else None
         self._objective = next((said[name] for name in OBJECTIVE_HEADERS if name in said), "")
         if request.HasField("metadata_context"):
             self._subset = _subset(request.metadata_context)
@@ -161,6 +170,7 @@ class Exchange:
         return self._pick(response, self._model, self._model)
 
     def _receive_body(self, body: bytes) -> ProcessingResponse:
+        self._length = len(body)
         prompt = read(body) if self._pool.profile.reads_prompt else None
         named = self._named(body, prompt)
         model = named or self._model
@@ -203,7 +213,11 @@ class Exchange:
         if isinstance(decision, Drained):
             return self._refuse(decision.reason, model)
         identity = self._identify()
-        self.picked = Picked(identity, self._pool.name, model, target, decision, chain=links)
+        tokens = table.mean_tokens if self._length is None else self._length / BYTES_PER_TOKEN
+        if links:
+            known = decision.endpoints[0].prefixes.match(links)
+            tokens *= 1.0 - ENDS[known] / ENDS[len(links)]
+        self.picked = Picked(identity, self._pool.name, model, target, decision, chain=links, tokens=tokens)
         fields = response.dynamic_metadata.fields
         fields["envoy.lb"].struct_value.fields[DESTINATION].string_value = ",".join(
             [endpoint.address for endpoint in decision.endpoints]

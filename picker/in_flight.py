@@ -29,7 +29,7 @@ class InFlight:
         self._records[picked.identity] = picked
         picked.counted = True
         endpoint = picked.decision.endpoints[0]
-        endpoint.in_flight += 1
+        endpoint.begin(picked.tokens)
         if picked.chain:
             picked.expected = endpoint.prefixes.expect(picked.chain)
 
@@ -80,7 +80,7 @@ def _discount(picked: Picked) -> None:
     if picked.counted:
         picked.counted = False
         endpoint = picked.decision.endpoints[0]
-        endpoint.end()
+        endpoint.end(picked.tokens)
         if picked.expected:
             picked.expected = False
             endpoint.prefixes.withdraw(picked.chain)

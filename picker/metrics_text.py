@@ -9,54 +9,158 @@ counts, since the fullest engine is where a request would wait.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import NamedTuple
 
-from protos.pointsman.picker.v1.pool_pb2 import RUNTIME_SGLANG, RUNTIME_VLLM
+from protos.pointsman.picker.v1.pool_pb2 import (
+    RUNTIME_SGLANG,
+    RUNTIME_TENSORRT_LLM,
+    RUNTIME_TGI,
+    RUNTIME_TRITON,
+    RUNTIME_VLLM,
+)
+
+_LORA = b"vllm:lora_requests_info"
+_LABEL = re.compile(rb'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
+_FAMILY = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(\w+)=\"?([^\"{}]*)\"?\})?")
+
+
+class Adapters(NamedTuple):
+    """LoRA adapters of which requests run, those of which requests wait, and how many fit at once."""
+
+    running: frozenset[str]
+    waiting: frozenset[str]
+    limit: int
 
 
 class Report(NamedTuple):
-    """What a page says: requests waiting, requests running, share of the KV cache in use (0..1)."""
+    """What a page says: requests waiting, requests running, share of the KV cache in use (0..1); adapters if any."""
 
     waiting: float
     running: float
     kv_usage: float
+    adapters: Adapters | None = None
+
+
+class Family(NamedTuple):
+    """A family's name, and the one label by which its series are chosen, as it stands on the page; b"" for all."""
+
+    name: bytes
+    label: bytes = b""
+
+    @classmethod
+    def of(cls, text: str) -> Family:
+        """Read ``name`` or ``name{label=value}``; ValueError for anything else."""
+        match = _FAMILY.fullmatch(text)
+        if match is None:
+            raise ValueError(f"neither a metric's name nor name{{label=value}}: {text!r}")
+        name, label, value = match.groups()
+        return cls(name.encode(), b"" if label is None else f'{label}="{value}"'.encode())
 
 
 class Dialect(NamedTuple):
-    """The names that a runtime gives the families; of several names for the share, the first that is there counts."""
+    """The families of a runtime; of several for one figure, the first that is there counts."""
 
-    waiting: bytes
-    running: bytes
-    kv_usage: tuple[bytes, ...]
+    waiting: tuple[Family, ...] = ()
+    running: tuple[Family, ...] = ()
+    kv_usage: tuple[Family, ...] = ()
+
+    @classmethod
+    def of(cls, names: Mapping[str, str]) -> Dialect:
+        """Read a mapping of ``waiting``, ``running`` and ``kv_usage``, each to a family's text or several with commas.
+
+        Raises ValueError for anything else.
+        """
+        unknown = names.keys() - set(cls._fields)
+        if unknown:
+            raise ValueError(f"no such figure: {', '.join(sorted(unknown))}")
+        return cls(**{figure: tuple(map(Family.of, text.split(","))) for figure, text in names.items()})
 
 
-DIALECTS: dict[int, Dialect] = {
-    RUNTIME_VLLM: Dialect(
-        b"vllm:num_requests_waiting",
-        b"vllm:num_requests_running",
-        (b"vllm:kv_cache_usage_perc", b"vllm:gpu_cache_usage_perc"),
-    ),
-    RUNTIME_SGLANG: Dialect(b"sglang:num_queue_reqs", b"sglang:num_running_reqs", (b"sglang:token_usage",)),
+# The names are the runtimes' own (the Inference Extension's model server protocol; TGI's metrics page).
+DIALECTS: Mapping[int, Dialect] = {
+    runtime: Dialect.of(names)
+    for runtime, names in {
+        RUNTIME_VLLM: {
+            "waiting": "vllm:num_requests_waiting",
+            "running": "vllm:num_requests_running",
+            "kv_usage": "vllm:kv_cache_usage_perc,vllm:gpu_cache_usage_perc",
+        },
+        RUNTIME_SGLANG: {
+            "waiting": "sglang:num_queue_reqs",
+            "running": "sglang:num_running_reqs",
+            "kv_usage": "sglang:token_usage",
+        },
+        RUNTIME_TENSORRT_LLM: {
+            "waiting": "trtllm_num_requests_waiting",
+            "running": "trtllm_num_requests_running",
+            "kv_usage": "trtllm_kv_cache_utilization",
+        },
+        RUNTIME_TRITON: {
+            "waiting": "nv_trt_llm_request_metrics{request_type=waiting}",
+            "running": "nv_trt_llm_request_metrics{request_type=scheduled}",
+            "kv_usage": "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=fraction}",
+        },
+        RUNTIME_TGI: {
+            "waiting": "tgi_queue_size",
+            "running": "tgi_batch_current_size",
+        },
+    }.items()
 }
 
 
 def read(page: bytes, dialect: Dialect) -> Report | None:
     """Read a page in the Prometheus text format; None when it has none of the families."""
-    waiting = list(_samples(page, dialect.waiting))
-    running = list(_samples(page, dialect.running))
-    kv_usage: list[float] = []
-    for name in dialect.kv_usage:
-        kv_usage = list(_samples(page, name))
-        if kv_usage:
-            break
+    waiting, running, kv_usage = (_first(page, families) for families in dialect)
     if not (waiting or running or kv_usage):
         return None
-    return Report(sum(waiting), sum(running), min(1.0, max(kv_usage, default=0.0)))
+    return Report(sum(waiting), sum(running), min(1.0, max(kv_usage, default=0.0)), _adapters(page))
 
 
-def _samples(page: bytes, name: bytes) -> Iterator[float]:
+def read_any(page: bytes, runtime: int, others: Dialect | None = None) -> Report | None:
+    """Read a page in the dialect of the pool's runtime; where it has none of that, in the others', or any known one."""
+    own = DIALECTS.get(runtime, DIALECTS[RUNTIME_VLLM])
+    report = read(page, own)
+    if report is None and others is not None:
+        report = read(page, others)
+    if report is None:
+        tried = (read(page, dialect) for dialect in DIALECTS.values() if dialect is not own)
+        report = next((found for found in tried if found is not None), None)
+    return report
+
+
+def _first(page: bytes, families: tuple[Family, ...]) -> list[float]:
+    for family in families:
+        values = [value for labels, value in _samples(page, family.name) if family.label in labels]
+        if values:
+            return values
+    return []
+
+
+def _adapters(page: bytes) -> Adapters | None:
+    """Read vLLM's adapters: the value is the time of the series, and only the newest is true."""
+    if _LORA not in page:
+        return None
+    newest = max(_samples(page, _LORA), key=lambda sample: sample[1], default=None)
+    if newest is None:
+        return None
+    labels = {key: value.decode("utf-8", "replace") for key, value in _LABEL.findall(newest[0])}
+    limit = labels.get(b"max_lora", "")
+    return Adapters(
+        _names(labels.get(b"running_lora_adapters", "")),
+        _names(labels.get(b"waiting_lora_adapters", "")),
+        int(limit) if limit.isdecimal() else 0,
+    )
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def _samples(page: bytes, name: bytes) -> Iterator[tuple[bytes, float]]:
+    """Walk over the series of a family: the text of its labels, and the value."""
     position = page.find(name)
     while position >= 0:
         end = page.find(b"\n", position)
@@ -66,16 +170,17 @@ def _samples(page: bytes, name: bytes) -> Iterator[float]:
         if position == 0 or page[position - 1 : position] == b"\n":
             rest = page[position + len(name) : end]
             if rest[:1] in b"{ \t" and rest:
-                value = _value(rest)
+                # Labels may hold any character in quotes, so their end is the last brace.
+                labels = rest.rfind(b"}") + 1
+                value = _value(rest[labels:])
                 if value is not None:
-                    yield value
+                    yield rest[:labels], value
         position = page.find(name, end)
 
 
 def _value(rest: bytes) -> float | None:
-    # After the labels; these may hold any character in quotes, so their end is the last brace.  A time stamp may
-    # follow.
-    words = rest[rest.rfind(b"}") + 1 :].split()
+    # A time stamp may follow.
+    words = rest.split()
     try:
         value = float(words[0])
     except (IndexError, ValueError):

@@ -8,6 +8,7 @@ import random
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -19,6 +20,7 @@ from picker.access_log import AccessLog
 from picker.ads import follow_control_plane
 from picker.in_flight import MAX_AGE, InFlight
 from picker.logs import Log, open_log
+from picker.metrics_text import Dialect
 from picker.pools import Directory
 from picker.probe import Prober, ProbeTimes
 from picker.scrape import Scraper, ScrapeTimes
@@ -44,6 +46,8 @@ class PickerSettings:
 
     `xds` and `listen` are ``unix:/path`` or ``host:port``; `metrics` is ``host:port``; `group` is the name under which
     the control plane keeps the Envoys and pickers that belong together; `debug` logs every decision in full.
+    `metric_names` (``waiting``, ``running``, ``kv_usage``, each to ``name`` or ``name{label=value}``) is for model
+    servers whose metrics have names of their own.
     """
 
     xds: str
@@ -53,6 +57,7 @@ class PickerSettings:
     scrape: ScrapeTimes = field(default_factory=ScrapeTimes)
     probe: ProbeTimes = field(default_factory=ProbeTimes)
     debug: bool = False
+    metric_names: Mapping[str, str] = field(default_factory=dict)
 
 
 class PortTakenError(OSError):
@@ -89,6 +94,7 @@ class _Process:
             changed=self._note_avoidance,
             failed=lambda endpoint: self._telemetry.fail_scrape(endpoint.address, endpoint.pod),
             times=settings.scrape,
+            others=Dialect.of(settings.metric_names) if settings.metric_names else None,
         )
         self._picker = Picker(
             directory=self._directory,

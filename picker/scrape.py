@@ -16,21 +16,21 @@ from dataclasses import dataclass
 
 from picker.http_client import Connection
 from picker.in_flight import InFlight
-from picker.metrics_text import DIALECTS, read
+from picker.metrics_text import Adapters, Dialect, read_any
 from picker.pools import Member
 from picker.probe import Prober
 from picker.table import Endpoint
-from protos.pointsman.picker.v1.pool_pb2 import RUNTIME_VLLM
 
 _OK = 200
 _SERVER_ERROR = 500
+_NO_ADAPTERS = Adapters(frozenset(), frozenset(), 0)
 
 
 @dataclass(frozen=True, slots=True)
 class ScrapeTimes:
     """Seconds: intervals in use, in use for each endpoint of the pool, and idle; how long a use counts; the bound of
-    an answer; how long an idle pod may hold requests of ours before it is suspected, and before they are no longer
-    counted.
+    an answer; how old figures may be that still count; how long an idle pod may hold requests of ours before it is
+    suspected, and before they are no longer counted.
 
     `each` keeps the rate of scrapes bounded: 100 pods are asked 5 times a second each.
     """  # noqa: D205  (one list)
@@ -40,6 +40,7 @@ class ScrapeTimes:
     idle: float = 0.5
     in_use: float = 5.0
     timeout: float = 1.0
+    stale: float = 2.0
     stall: float = 0.7
     heal: float = 5.0
 
@@ -48,7 +49,7 @@ class Scraper:
     """Watches every endpoint of every pool, each in a task of its own.
 
     `changed(endpoint, reason)` is called when a scrape makes or ends an endpoint's being avoided, `failed()` on each
-    failure.
+    failure.  `others` is a dialect for pods that do not speak their pool's.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class Scraper:
         changed: Callable[[Endpoint, str], None],
         failed: Callable[[Endpoint], None],
         times: ScrapeTimes | None = None,
+        others: Dialect | None = None,
     ) -> None:
+        self._others = others
         self._clock = clock
         self._dice = dice
         self._in_flight = in_flight
@@ -106,6 +109,7 @@ class Scraper:
                 reason = await self._scrape(endpoint, connection)
                 if reason:
                     self._failed(endpoint)
+                    self._age(endpoint)
                 if endpoint.mark_reachable(reachable=not reason):
                     self._changed(endpoint, reason)
                 self._scraped.add(endpoint)
@@ -118,29 +122,38 @@ class Scraper:
 
     async def _scrape(self, endpoint: Endpoint, connection: Connection) -> str:
         """Ask once; "" when the pod answered, else what is wrong."""
-        in_flight = endpoint.in_flight
+        in_flight, tokens = endpoint.in_flight, endpoint.tokens
         try:
             async with asyncio.timeout(self._times.timeout):
                 answer = await connection.get("/metrics")
         except TimeoutError:
             return f"no answer to /metrics within {self._times.timeout} s"
         except OSError as error:
+            # Nobody is there, or somebody new: a server's cache does not outlive it.
+            endpoint.prefixes.forget()
             return f"/metrics: {error}"
         if answer.status >= _SERVER_ERROR:
             return f"/metrics answers {answer.status}"
         member = self._members.get(endpoint.address)
         if member is None or member.endpoint is not endpoint:
             return ""
-        report = (
-            read(answer.body, DIALECTS.get(member.dialect, DIALECTS[RUNTIME_VLLM])) if answer.status == _OK else None
-        )
+        report = read_any(answer.body, member.dialect, self._others) if answer.status == _OK else None
         if report is None:
             endpoint.unreport()
         else:
-            endpoint.report(report.waiting, report.running, report.kv_usage, in_flight, self._clock())
+            endpoint.report(report.waiting, report.running, report.kv_usage, in_flight, self._clock(), tokens)
+            endpoint.report_adapters(*(report.adapters or _NO_ADAPTERS))
         for table in member.tables:
             table.refresh()
         return ""
+
+    def _age(self, endpoint: Endpoint) -> None:
+        """Forget figures that are too old to tell anything."""
+        if endpoint.reported and self._clock() - endpoint.reported_at > self._times.stale:
+            endpoint.unreport()
+            member = self._members.get(endpoint.address)
+            for table in () if member is None else member.tables:
+                table.refresh()
 
     def _heal(self, endpoint: Endpoint) -> None:
         idle_since = endpoint.idle_since

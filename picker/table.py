@@ -12,6 +12,11 @@ from math import inf
 
 from picker.prefixes import Prefixes
 
+# Names of adapters come and go with rollouts.
+_ADAPTERS_LIMIT = 4096
+# The last thirty requests or so make the mean.
+_SETTLING = 1 / 32
+
 
 @dataclass(slots=True, eq=False)
 class Endpoint:
@@ -20,7 +25,11 @@ class Endpoint:
     `waiting`, `running` (requests) and `kv_usage` (0..1) are as the pod last reported them, all zero until `reported`.
     `in_flight` counts the requests that this picker sent there and that Envoy has not reported finished;
     `in_flight_at_scrape` is what that count was when the pod wrote its last report, so that the difference is what the
-    report cannot know of.  `prefixes` is what the pod has likely cached.
+    report cannot know of.  `tokens` and `tokens_at_scrape` are the same of the tokens that those requests' prompts are
+    estimated to have.  `prefixes` is what the pod has likely cached.
+
+    `adapters` are the LoRA adapters that the pod runs requests of, `adapters_waiting` those that it lets wait, and
+    `adapter_limit` how many fit at once (0: it does not say).
     """
 
     address: str
@@ -31,6 +40,12 @@ class Endpoint:
     reported: bool = False
     in_flight: int = 0
     in_flight_at_scrape: int = 0
+    tokens: float = 0.0
+    tokens_at_scrape: float = 0.0
+    reported_at: float = -inf
+    adapters: frozenset[str] = frozenset()
+    adapters_waiting: frozenset[str] = frozenset()
+    adapter_limit: int = 0
     unreachable: bool = False
     failing: bool = False
     idle_since: float | None = None
@@ -42,32 +57,51 @@ class Endpoint:
         """Requests sent there since its last report.  Never negative: requests also finish between two reports."""
         return max(0, self.in_flight - self.in_flight_at_scrape)
 
-    def begin(self) -> None:
-        """Count a request sent to this endpoint."""
-        self.in_flight += 1
+    @property
+    def unreported_tokens(self) -> float:
+        """Tokens sent there since its last report, never negative."""
+        return max(0.0, self.tokens - self.tokens_at_scrape)
 
-    def end(self) -> None:
+    def begin(self, tokens: float = 0.0) -> None:
+        """Count a request sent to this endpoint, with the tokens that it has to compute."""
+        self.in_flight += 1
+        self.tokens += tokens
+
+    def end(self, tokens: float = 0.0) -> None:
         """Count a request finished there."""
         if self.in_flight > 0:
             self.in_flight -= 1
+        # Nothing in flight has no tokens, whatever sums of fractions leave.
+        self.tokens = max(0.0, self.tokens - tokens) if self.in_flight else 0.0
 
-    def report(self, waiting: float, running: float, kv_usage: float, in_flight: int, now: float) -> None:
-        """Take over what the pod says of itself; `in_flight` is our own count when it was asked."""
+    def report(
+        self, waiting: float, running: float, kv_usage: float, in_flight: int, now: float, tokens: float = 0.0
+    ) -> None:
+        """Take over what the pod says of itself; `in_flight` and `tokens` are our own counts when it was asked."""
         self.waiting = waiting
         self.running = running
         self.kv_usage = kv_usage
         self.in_flight_at_scrape = min(in_flight, self.in_flight)
+        self.tokens_at_scrape = min(tokens, self.tokens)
         self.reported = True
+        self.reported_at = now
         if waiting or running:
             self.idle_since = None
         elif self.idle_since is None:
             self.idle_since = now
 
+    def report_adapters(self, running: frozenset[str], waiting: frozenset[str], limit: int) -> None:
+        """Take over what the pod says of its LoRA adapters."""
+        self.adapters, self.adapters_waiting, self.adapter_limit = running, waiting, limit
+
     def unreport(self) -> None:
-        """Forget the pod's figures: it has no metrics that could be read, which says nothing about its health."""
+        """Forget the pod's figures: it has none that could be read or they are old, which is not about its health."""
         self.waiting = self.running = self.kv_usage = 0.0
         self.reported = False
         self.in_flight_at_scrape = 0
+        self.tokens_at_scrape = 0.0
+        self.adapters = self.adapters_waiting = frozenset()
+        self.adapter_limit = 0
         self.idle_since = None
 
     def mark_reachable(self, *, reachable: bool) -> bool:
@@ -93,7 +127,8 @@ class Table:
     `used_at` (seconds of the rim's clock) is when a request last asked for the pool.
     `peak_running` is the most requests that any of them runs at once: as much as a pod of this pool is known to hold
     without queueing.  The means stand in for a pod that reports nothing.  Beyond `queue_threshold` (requests waiting)
-    or `kv_threshold` (0..1) a pod is saturated.
+    or `kv_threshold` (0..1) a pod is saturated.  `adapters` are all names of LoRA adapters that pods reported.
+    `mean_tokens` is how many tokens a prompt has, as far as the access log tells, for those whose length is not known.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -103,6 +138,8 @@ class Table:
     mean_kv_usage: float = 0.0
     queue_threshold: float = 5.0
     kv_threshold: float = 0.8
+    adapters: set[str] = field(default_factory=set)
+    mean_tokens: float = 0.0
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
         """Take other rows; those that stay keep what is known of them, being the same objects."""
@@ -111,6 +148,8 @@ class Table:
 
     def refresh(self) -> None:
         """Work out the figures over all rows again, after a row's report."""
+        if len(self.adapters) > _ADAPTERS_LIMIT:
+            self.adapters.clear()
         waiting = kv_usage = 0.0
         peak = 1.0
         reporting = 0
@@ -120,6 +159,12 @@ class Table:
                 waiting += endpoint.waiting
                 kv_usage += endpoint.kv_usage
                 peak = max(peak, endpoint.running)
+                if endpoint.adapter_limit:
+                    self.adapters |= endpoint.adapters | endpoint.adapters_waiting
         self.peak_running = peak
         self.mean_waiting = waiting / reporting if reporting else 0.0
         self.mean_kv_usage = kv_usage / reporting if reporting else 0.0
+
+    def settle(self, tokens: float) -> None:
+        """Take in how many tokens a finished request's prompt is likely to have had."""
+        self.mean_tokens += (tokens - self.mean_tokens) * _SETTLING

@@ -5,9 +5,10 @@ weighs against one request that has to wait.  Nothing here or in the families aw
 
 The default adds up
 
-    queue + kv_cache + occupancy
+    queue + kv_cache + occupancy + prefill + 2 * lora
 
-so a pod with nobody waiting comes before one with somebody waiting; among those, the emptier one.
+so a pod with nobody waiting comes before one with somebody waiting; among those, the emptier one; and an adapter goes
+where it is loaded unless that pod is much the fuller.
 
 The prefix cache's adds to these
 
@@ -24,7 +25,8 @@ from collections.abc import Mapping
 
 from picker.decision import NO_READY_ENDPOINT, Profile
 from picker.strategies.filters import SATURATED, not_avoided, room_for_sheddable, within_subset
-from picker.strategies.load import kv_cache, occupancy, queue
+from picker.strategies.load import kv_cache, occupancy, prefill, queue
+from picker.strategies.lora import lora
 from picker.strategies.picks import cheapest
 from picker.strategies.prefix import overload, prefix_cache
 from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_DEFAULT, STRATEGY_PREFIX_CACHE
@@ -38,6 +40,8 @@ _LOAD = (
     (queue, 1.0),
     (kv_cache, 1.0),
     (occupancy, 1.0),
+    (prefill, 1.0),
+    (lora, 2.0),
 )
 _PREFIX = (
     (prefix_cache, 3.0),

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from picker.decision import Request
 from picker.table import Endpoint, Table
 
+# About a second of prefill on one GPU, which is what a request that has to wait waits for at least.
+_PREFILL = 16_384.0
+
 
 def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
     """Count the requests that would be waiting before this one.
@@ -62,3 +65,14 @@ def occupancy(_request: Request, table: Table, endpoints: Sequence[Endpoint]) ->
             running = min(peak, running + unreported)
         costs.append(running / peak)
     return costs
+
+
+def prefill(_request: Request, _table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
+    """Work out what there is to compute before an answer begins, of which the pod's report cannot know.
+
+    cost = estimated tokens sent there since its report / 16,384
+    """
+    return [
+        (endpoint.tokens - endpoint.tokens_at_scrape) / _PREFILL if endpoint.tokens > endpoint.tokens_at_scrape else 0.0
+        for endpoint in endpoints
+    ]

@@ -132,6 +132,7 @@ class Pod:
     waiting: float = 0
     running: float = 0
     kv_usage: float = 0
+    adapters: str = ""
     address: str = ""
     statuses: dict[str, int | None] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -185,6 +186,9 @@ class Pod:
     def _page(self, path: str) -> bytes:
         if path == "/metrics":
             page = VLLM_PAGE.format(waiting=self.waiting, running=self.running, kv_usage=self.kv_usage)
+            if self.adapters:
+                labels = f'max_lora="2",running_lora_adapters="{self.adapters}",waiting_lora_adapters=""'
+                page += f"vllm:lora_requests_info{{{labels}}} 1.7e+09\n"
             return page.encode()
         if path == "/v1/models":
             return orjson.dumps({"data": [{"id": "m"}]})

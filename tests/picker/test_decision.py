@@ -11,6 +11,7 @@ from picker.decision import NO_READY_ENDPOINT, Decision, Drained, Profile, Reque
 from picker.strategies import DEFAULT
 from picker.strategies.filters import SATURATED
 from picker.strategies.load import queue
+from picker.strategies.lora import lora
 from picker.strategies.picks import cheapest
 from picker.table import Endpoint, Table
 
@@ -147,6 +148,38 @@ def test_a_pod_without_metrics_counts_as_average() -> None:
 
 def test_pods_without_metrics_share_by_our_own_count() -> None:
     assert spread(table(*(Endpoint(name, name) for name in "abc")), 30) == {"a": 10, "b": 10, "c": 10}
+
+
+def test_adapters_go_where_they_are_loaded_or_can_be() -> None:
+    loaded, room, waiting, full, silent = (endpoint(name) for name in "abcde")
+    loaded.report_adapters(frozenset("xy"), frozenset(), 2)
+    room.report_adapters(frozenset("y"), frozenset(), 2)
+    waiting.report_adapters(frozenset("yz"), frozenset("x"), 2)
+    full.report_adapters(frozenset("yz"), frozenset(), 2)
+    made = table(loaded, room, waiting, full, silent)
+    assert lora(Request("x"), made, made.endpoints) == [0.0, 0.2, 0.4, 1.0, 0.2]
+    assert lora(Request("base"), made, made.endpoints) is None
+    decision = decide(made, Request("x"))
+    assert (decision.picked.address, decision.reason) == ("a", "lora")
+
+
+def test_an_adapter_does_not_pile_up_on_one_pod() -> None:
+    loaded, room = endpoint("a", waiting=1), endpoint("b")
+    loaded.report_adapters(frozenset("x"), frozenset(), 2)
+    room.report_adapters(frozenset(), frozenset(), 2)
+    assert order(table(loaded, room), Request("x")) == ["b", "a"]
+
+
+def test_long_prompts_weigh_until_the_pod_reports_them() -> None:
+    one, other = endpoint("a"), endpoint("b", running=1)
+    made = table(one, other)
+    one.begin(40_000)
+    other.begin()
+    assert order(made) == ["b", "a"]
+    one.report(0, 1, 0.1, one.in_flight, 1.0, one.tokens)
+    assert one.unreported_tokens == 0
+    one.end(40_000)
+    assert (one.tokens, one.unreported_tokens) == (0, 0)
 
 
 def test_the_gateway_may_confine_the_choice() -> None:

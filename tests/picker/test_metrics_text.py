@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picker.metrics_text import DIALECTS, Report, read
-from protos.pointsman.picker.v1.pool_pb2 import RUNTIME_SGLANG, RUNTIME_VLLM
+from picker.metrics_text import DIALECTS, Adapters, Dialect, Family, Report, read, read_any
+from protos.pointsman.picker.v1.pool_pb2 import (
+    RUNTIME_SGLANG,
+    RUNTIME_TENSORRT_LLM,
+    RUNTIME_TGI,
+    RUNTIME_TRITON,
+    RUNTIME_VLLM,
+)
 
 VLLM = DIALECTS[RUNTIME_VLLM]
 
@@ -36,6 +43,64 @@ def test_the_older_name_of_the_cache() -> None:
 def test_sglangs_page() -> None:
     page = b'sglang:num_queue_reqs{tp="0"} 4\nsglang:num_running_reqs 6\nsglang:token_usage 0.75\n'
     assert read(page, DIALECTS[RUNTIME_SGLANG]) == Report(4, 6, 0.75)
+
+
+PAGES: dict[int, bytes] = {
+    RUNTIME_SGLANG: b'sglang:num_queue_reqs{tp="0"} 4\nsglang:num_running_reqs 6\nsglang:token_usage 0.75\n',
+    RUNTIME_TENSORRT_LLM: b"""trtllm_num_requests_waiting{model_name="m"} 4.0
+trtllm_num_requests_running{model_name="m"} 6.0
+trtllm_kv_cache_utilization{model_name="m"} 0.75
+""",
+    RUNTIME_TRITON: b"""# TYPE nv_trt_llm_request_metrics gauge
+nv_trt_llm_request_metrics{model="tensorrt_llm",request_type="waiting",version="1"} 4
+nv_trt_llm_request_metrics{model="tensorrt_llm",request_type="scheduled",version="1"} 6
+nv_trt_llm_request_metrics{model="tensorrt_llm",request_type="max",version="1"} 512
+nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction",model="tensorrt_llm",version="1"} 0.75
+nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="max",model="tensorrt_llm",version="1"} 6239
+""",
+}
+
+
+@pytest.mark.parametrize("runtime", PAGES)
+def test_every_runtimes_page(runtime: int) -> None:
+    assert read(PAGES[runtime], DIALECTS[runtime]) == Report(4, 6, 0.75)
+    assert read(PAGES[runtime], VLLM) is None
+    assert read_any(PAGES[runtime], RUNTIME_VLLM) == Report(4, 6, 0.75)
+
+
+def test_tgi_does_not_tell_of_its_cache() -> None:
+    page = b"# TYPE tgi_queue_size gauge\ntgi_queue_size 4\ntgi_batch_current_size 6\n"
+    assert read(page, DIALECTS[RUNTIME_TGI]) == Report(4, 6, 0)
+
+
+def test_names_of_ones_own() -> None:
+    own = Dialect.of({"waiting": "my_requests{state=queued}", "kv_usage": 'my_cache{kind="gpu"},my_cache'})
+    page = b'my_requests{state="queued"} 3\nmy_requests{state="running"} 9\nmy_cache 0.5\n'
+    assert read_any(page, RUNTIME_VLLM, own) == Report(3, 0, 0.5)
+    assert read_any(page, RUNTIME_VLLM) is None
+
+
+@pytest.mark.parametrize("names", [{"waiting": "a b"}, {"waiting": ""}, {"wating": "a"}, {"running": "a{b}"}])
+def test_names_that_are_none(names: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"neither a metric|no such figure"):
+        Dialect.of(names)
+
+
+def test_a_family_with_a_label() -> None:
+    assert Family.of("a:b{c=d}") == Family(b"a:b", b'c="d"')
+
+
+LORA = b"""vllm:num_requests_waiting 0
+vllm:lora_requests_info{max_lora="4",running_lora_adapters="old",waiting_lora_adapters=""} 1.7e+09
+vllm:lora_requests_info{max_lora="2",running_lora_adapters="a,b\\"c",waiting_lora_adapters="d"} 1.7000001e+09
+vllm:lora_requests_info{max_lora="3",running_lora_adapters="",waiting_lora_adapters="x"} 1.6e+09
+"""
+
+
+def test_of_vllms_adapters_the_newest_series_is_true() -> None:
+    report = read(LORA, VLLM)
+    assert report is not None
+    assert report.adapters == Adapters(frozenset({"a", 'b\\"c'}), frozenset({"d"}), 2)
 
 
 def test_a_page_of_something_else() -> None:

@@ -118,6 +118,39 @@ def test_what_was_not_served_is_not_learnt(status: int) -> None:
     assert destinations(gateway.ask("x" * 400))[0] != destinations(first)[0]
 
 
+def test_tokens_in_flight_are_those_that_have_to_be_computed() -> None:
+    gateway = Gateway()
+    first = gateway.ask("x" * 4000)
+    endpoint = gateway.directory.members[destinations(first)[0]].endpoint
+    assert 1000 < endpoint.tokens < 1040
+    gateway.finish(first)
+    assert endpoint.tokens == 0
+    again = gateway.ask("x" * 4000, "and?")
+    assert destinations(again)[0] == endpoint.address
+    assert endpoint.tokens < 80
+    gateway.finish(again)
+
+
+def test_what_the_log_says_of_lengths_stands_in_for_bodies_that_are_not_seen() -> None:
+    gateway = Gateway()
+    table = gateway.directory.pools[POOL].table
+    assert table is not None
+    for _ in range(200):
+        answer = gateway.ask("x")
+        made = entry(identity(answer), destinations(answer)[0])
+        made.request.request_body_bytes = 4000
+        gateway.log.receive(log_message(made))
+    assert 990 < table.mean_tokens < 1000
+    for length, expected in ((None, table.mean_tokens), (b"800", 200.0), (b"nonsense", table.mean_tokens)):
+        exchange = Exchange(gateway.directory.pools[POOL], body_follows=False, identify=lambda: "i", dice=lambda: 0.0)
+        message = headers_message()
+        if length is not None:
+            message.request_headers.headers.headers.add(key="content-length", raw_value=length)
+        exchange.receive(message)
+        assert exchange.picked is not None
+        assert exchange.picked.tokens == expected
+
+
 def test_models_have_caches_of_their_own() -> None:
     gateway = Gateway()
     gateway.throw = 0.99

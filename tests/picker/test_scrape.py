@@ -89,9 +89,45 @@ async def test_a_pod_without_metrics_is_unknown_and_not_avoided() -> None:
         assert (row.reported, row.avoided, rim.changes) == (False, False, [])
 
 
-async def test_a_page_in_another_dialect_is_unknown_and_not_avoided() -> None:
+async def test_a_page_in_another_dialect_is_read_all_the_same() -> None:
     async with pods(Pod("a", waiting=3)) as made, scraping(Rim(), *made, dialect=1) as (_, table):
-        assert not table.endpoints[0].reported
+        assert table.endpoints[0].waiting == 3
+
+
+async def test_adapters_are_reported() -> None:
+    async with pods(Pod("a", adapters="x,y")) as made, scraping(Rim(), *made) as (_, table):
+        [row] = table.endpoints
+        assert (row.adapters, row.adapters_waiting, row.adapter_limit) == (frozenset("xy"), frozenset(), 2)
+        assert table.adapters == {"x", "y"}
+
+
+async def test_figures_of_a_pod_that_hangs_grow_too_old() -> None:
+    rim = Rim()
+    async with pods(Pod("a", waiting=3)) as made, scraping(rim, *made) as (_, table):
+        [row] = table.endpoints
+        made[0].statuses["*"] = None
+        async with asyncio.timeout(5):
+            await rim.woken.wait()
+        assert (row.avoided, row.reported, table.mean_waiting) == (True, True, 3)
+        rim.now = 2.1
+        rim.failures = 0
+        async with asyncio.timeout(5):
+            while rim.failures < 2:
+                await asyncio.sleep(0.005)
+        assert (row.reported, row.waiting, table.mean_waiting) == (False, 0, 0)
+
+
+async def test_a_pod_that_is_gone_has_nothing_cached_when_it_is_back() -> None:
+    rim = Rim()
+    async with pods(Pod("a")) as made, scraping(rim, *made) as (_, table):
+        [row] = table.endpoints
+        row.prefixes.learn([1, 2, 3])
+        await scraped_again(made[0])
+        assert row.prefixes.match([1, 2, 3]) == 3
+        await made[0].stop()
+        async with asyncio.timeout(5):
+            await rim.woken.wait()
+        assert row.prefixes.match([1, 2, 3]) == 0
 
 
 async def test_a_pod_that_answers_503_is_avoided_until_it_does_not() -> None:
