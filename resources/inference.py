@@ -17,6 +17,12 @@ OWN_PICKER_LABEL = "pointsman.dev/picker"
 A pool that names such a Service is picked for as if it named none.
 """
 
+PLAINTEXT_ANNOTATION = "pointsman.dev/plaintext"
+"""On a Pod: "true" says that a picker in it is spoken to without TLS; pickers have TLS unless something says otherwise.
+
+A Service says so for all of its pods by the port's appProtocol kubernetes.io/h2c.
+"""
+
 RUNTIME_ANNOTATION = "inference.networking.x-k8s.io/model-server-runtime"
 """On a pool: which model servers it has, as in RUNTIMES; vLLM unless it says otherwise."""
 

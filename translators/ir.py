@@ -117,9 +117,31 @@ class Objective:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """An InferencePool served by our own picker. `name` is "namespace/name".
+class Picker:
+    """An endpoint picker that is not our own: a port of a Service. It has TLS unless it is `plaintext`."""
 
+    namespace: str
+    service: str
+    port: int
+    origin: str
+    plaintext: bool = False
+
+    @property
+    def cluster(self) -> str:
+        """The cluster of the picker."""
+        return f"picker/{self.namespace}/{self.service}/{self.port}"
+
+    @property
+    def authority(self) -> str:
+        """The host that the picker is asked as."""
+        return f"{self.service}.{self.namespace}.svc:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """An InferencePool. `name` is "namespace/name".
+
+    picker: who picks, None for our own picker. picker_away: whether it has no ready endpoint and may be passed over.
     runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
     rewrites: in order of precedence.
     """
@@ -128,6 +150,8 @@ class Pool:
     cluster: str
     origin: str
     fail_open: bool
+    picker: Picker | None = None
+    picker_away: bool = False
     h2c: bool = False
     runtime: Runtime = "vllm"
     strategy: Strategy = "default"
@@ -146,8 +170,10 @@ class Pool:
         """Whether the picker must see the bodies of a route that matches on `model`, or on no model at all (None).
 
         It must in order to compare prompts, to rename a model, and to learn the name of a model where that matters and
-        routing has not found it.
+        routing has not found it. A picker that is not ours always sees them.
         """
+        if self.picker is not None:
+            return not self.picker_away
         if self.strategy == "prefix cache":
             return True
         if model is None:
@@ -231,8 +257,9 @@ class Route:
 
     @property
     def mirrored_pools(self) -> tuple[str, ...]:
-        """The names of the pools that copies go to."""
-        return tuple(dict.fromkeys(each.backend.name for each in self.mirrors if isinstance(each.backend, Pool)))
+        """The names of the pools of our own picker that copies go to."""
+        pools = (each.backend for each in self.mirrors if isinstance(each.backend, Pool))
+        return tuple(dict.fromkeys(pool.name for pool in pools if pool.picker is None))
 
     @property
     def served(self) -> bool:
@@ -266,11 +293,15 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A pod's address and port. `pod` is "namespace/name", or "" when no Pod is known to stand behind it."""
+    """A pod's address and port.
+
+    pod: "namespace/name", or "" when no Pod is known to stand behind it. plaintext: whether a picker there has no TLS.
+    """
 
     address: str
     port: int
     pod: str = ""
+    plaintext: bool = False
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
@@ -287,11 +318,15 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What one Gateway serves. `name` is "namespace/name". mirrored: those of the backends that copies go to."""
+    """What one Gateway serves. `name` is "namespace/name".
+
+    mirrored: those of the backends that copies go to. pickers: those of its pools that are not our own.
+    """
 
     name: str
     origin: str
     ports: tuple[Port, ...]
     backends: tuple[Backend, ...]
     mirrored: tuple[Backend, ...]
+    pickers: tuple[Picker, ...]
     assignments: tuple[Assignment, ...]

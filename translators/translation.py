@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from resources import World
 from translators import ir, statuses
-from translators.emit.cluster import assignment_of, cluster_of, mirror_cluster_of, pool_of
+from translators.emit.cluster import assignment_of, cluster_of, mirror_cluster_of, picker_cluster_of, pool_of
 from translators.emit.listener import listener_of, route_configuration
 from translators.emit.packing import TYPE_PREFIX
 from translators.emit.virtual_host import routes_of
@@ -109,10 +109,12 @@ def translate(world: World, settings: Settings, memo: Memo) -> Translation:
 def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[Resource]:
     for backend in gateway.backends:
         yield memo(_cluster, backend, settings.connection_buffer_limit)
-        if isinstance(backend, ir.Pool):
+        if isinstance(backend, ir.Pool) and backend.picker is None:
             yield memo(_pool, backend)
     for backend in gateway.mirrored:
         yield memo(_mirror_cluster, backend, settings.connection_buffer_limit)
+    for picker in gateway.pickers:
+        yield memo(_picker_cluster, picker)
     for assignment in gateway.assignments:
         yield memo(_assignment, assignment)
     for port in gateway.ports:
@@ -157,6 +159,11 @@ def _cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
 def _mirror_cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
     message = mirror_cluster_of(backend, connection_buffer_limit)
     return Resource(CLUSTER, message.name, message, backend.origin, pulls=(ENDPOINTS, backend.cluster))
+
+
+def _picker_cluster(picker: ir.Picker) -> Resource:
+    message = picker_cluster_of(picker)
+    return Resource(CLUSTER, message.name, message, picker.origin, pulls=(ENDPOINTS, message.name))
 
 
 def _pool(pool: ir.Pool) -> Resource:

@@ -6,19 +6,23 @@ their own (EDS), so that pods come and go without a change of anything else.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
+import betterproto2
 from envoy_data_plane.envoy.config.cluster import v3 as cluster
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
 from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request import v3 as least_request
 from envoy_data_plane.envoy.extensions.load_balancing_policies.override_host import v3 as override_host
+from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer import v3 as raw_buffer
+from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
 from envoy_data_plane.envoy.type.metadata import v3 as metadata_type
 
 from protos.pointsman.picker.v1 import pool_pb2
 from translators import ir
-from translators.emit.packing import extension, metadata, milliseconds, pack
+from translators.emit.packing import extension, milliseconds, pack, struct
 from translators.emit.virtual_host import retry_policy
 from translators.features import mirror
 from translators.headers import DESTINATION, LOAD_BALANCING, MIRROR_DESTINATION, POINTSMAN, SERVED
@@ -27,6 +31,11 @@ from translators.headers import DESTINATION, LOAD_BALANCING, MIRROR_DESTINATION,
 _UNLIMITED = 1_000_000_000
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECT_TIMEOUT = milliseconds(1000)
+
+TLS = "envoy.transport_sockets.tls"
+RAW = "envoy.transport_sockets.raw_buffer"
+PLAINTEXT = {"plaintext": True}
+"""What an endpoint's metadata says where it has no TLS."""
 
 _CRITICALITY = {
     "Critical": pool_pb2.CRITICALITY_CRITICAL,
@@ -56,9 +65,15 @@ def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Clu
         backend.cluster,
         # On the cluster, since a rule may lead to a pool and to a Service, which is not retried unasked.
         _http_options(backend, retries=isinstance(backend, ir.Pool)),
-        _picked() if isinstance(backend, ir.Pool) else _least_request(),
+        _balancing(backend),
         connection_buffer_limit,
     )
+
+
+def _balancing(backend: ir.Backend) -> cluster.LoadBalancingPolicy:
+    if isinstance(backend, ir.Service):
+        return _least_request()
+    return _picked() if backend.picker is None else _picked_by_others()
 
 
 def mirror_cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Cluster:
@@ -74,12 +89,36 @@ def mirror_cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> clus
     )
 
 
+def picker_cluster_of(picker: ir.Picker) -> cluster.Cluster:
+    """Return the cluster of a picker that is not our own.
+
+    Its certificate is not checked: pickers make their own (endpoint picker protocol). TLS is what an endpoint has that
+    says nothing else.
+    """
+    explicit = http.HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=core.Http2ProtocolOptions())
+    options = http.HttpProtocolOptions(explicit_http_config=explicit)
+    made = _cluster(picker.cluster, picker.cluster, options, _least_request(), None)
+    if not picker.plaintext:
+        encrypted = tls.UpstreamTlsContext(common_tls_context=tls.CommonTlsContext(alpn_protocols=["h2"]))
+        made.transport_socket = _socket(TLS, encrypted)
+        made.transport_socket_matches = [
+            cluster.ClusterTransportSocketMatch(
+                name="plaintext", match=struct(PLAINTEXT), transport_socket=_socket(RAW, raw_buffer.RawBuffer())
+            )
+        ]
+    return made
+
+
+def _socket(name: str, config: betterproto2.Message) -> core.TransportSocket:
+    return core.TransportSocket(name=name, typed_config=pack(config))
+
+
 def _cluster(
     name: str,
     endpoints: str,
     options: http.HttpProtocolOptions,
     balancing: cluster.LoadBalancingPolicy,
-    connection_buffer_limit: int,
+    connection_buffer_limit: int | None,
 ) -> cluster.Cluster:
     ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
     service = endpoints if endpoints != name else ""
@@ -112,12 +151,19 @@ def assignment_of(assignment: ir.Assignment) -> endpoint.ClusterLoadAssignment:
             endpoint=endpoint.Endpoint(
                 address=core.Address(socket_address=core.SocketAddress(address=each.address, port_value=each.port))
             ),
-            metadata=metadata(POINTSMAN, {"pod": each.pod}) if each.pod else None,
+            metadata=_about(each),
         )
         for each in assignment.endpoints
     ]
     localities = [endpoint.LocalityLbEndpoints(lb_endpoints=endpoints)] if endpoints else []
     return endpoint.ClusterLoadAssignment(cluster_name=assignment.cluster, endpoints=localities)
+
+
+def _about(each: ir.Endpoint) -> core.Metadata | None:
+    found: dict[str, Mapping[str, str | bool]] = {POINTSMAN: {"pod": each.pod}} if each.pod else {}
+    if each.plaintext:
+        found["envoy.transport_socket_match"] = PLAINTEXT
+    return core.Metadata(filter_metadata={name: struct(value) for name, value in found.items()}) if found else None
 
 
 def pool_of(pool: ir.Pool) -> pool_pb2.Pool:
@@ -174,6 +220,19 @@ def _picked() -> cluster.LoadBalancingPolicy:
     return _override_host(
         override_host.OverrideHost(
             override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=_key(DESTINATION))],
+            selected_host_key=_key(SERVED),
+            fallback_policy=_least_request(),
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def _picked_by_others() -> cluster.LoadBalancingPolicy:
+    """Follow the list of a picker that is not ours: in metadata, or in the header alone, which no client can set."""
+    header = override_host.OverrideHostOverrideHostSource(header=DESTINATION)
+    return _override_host(
+        override_host.OverrideHost(
+            override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=_key(DESTINATION)), header],
             selected_host_key=_key(SERVED),
             fallback_policy=_least_request(),
         )

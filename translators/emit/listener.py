@@ -18,7 +18,7 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 
 from translators import ir
 from translators.emit.packing import extension, http_filter, pack
-from translators.features import access_log, body_limit, local_replies, model_finder, picker
+from translators.features import access_log, body_limit, foreign_picker, local_replies, model_finder, picker
 from translators.headers import CLIENT_MAY_NOT_SET
 from translators.settings import Settings
 
@@ -32,6 +32,7 @@ HTTP_FILTERS: tuple[Callable[[Settings], tuple[hcm.HttpFilter, ...]], ...] = (
     model_finder.filters,
     # After all that may refuse a request, so that none is picked for in vain.
     picker.filters,
+    foreign_picker.filters,
     _router,
 )
 """The features with filters, in the order in which a request passes them."""

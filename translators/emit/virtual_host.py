@@ -22,7 +22,7 @@ from envoy_data_plane.google.protobuf import Any
 from translators import ir
 from translators.emit.packing import milliseconds
 from translators.expressions import matches
-from translators.features import body_limit, local_replies, mirror, model_finder, models_list, picker
+from translators.features import body_limit, foreign_picker, local_replies, mirror, model_finder, models_list, picker
 from translators.headers import EXAMINED, MODEL
 from translators.memo import Memo
 from translators.settings import ModelFinder
@@ -50,13 +50,14 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
     models = models_list.routable(host)
     if chooses:
         yield from _refusals(finder)
+    foreign = any(pool.picker for rule in host.routes for pool in rule.pools)
     examined: set[ir.Match] = set()
     listed = False
     for rule in host.routes:
         if rule.model is not None:
             if rule.match not in examined:
                 examined.add(rule.match)
-                yield from memo(_examine, rule.name, rule.match, finder, limit)
+                yield from memo(_examine, rule.name, rule.match, finder, limit, foreign=foreign)
         elif rule.pools and rule.served and models and not listed and _takes_models_list(rule.match):
             yield memo(_list_models, rule.name + "/models", rule.match, tuple(models.items()))
             listed = rule.match == ir.Match(rule.match.path)
@@ -90,10 +91,10 @@ def _refusals(finder: ModelFinder) -> tuple[route.Route, ...]:
     )
 
 
-def _examine(name: str, match: ir.Match, finder: ModelFinder, limit: int) -> tuple[route.Route, ...]:
+def _examine(name: str, match: ir.Match, finder: ModelFinder, limit: int, *, foreign: bool) -> tuple[route.Route, ...]:
     """Return the routes that examine a rule's requests; those that can be no JSON are only marked as examined."""
     # The limit holds for all bodies that a later choice may hold, the multipart ones included.
-    shared = {**picker.silent(), **body_limit.on_route(limit)}
+    shared = {**picker.silent(), **(foreign_picker.silent() if foreign else {}), **body_limit.on_route(limit)}
     return tuple(
         route.Route(
             name=f"{name}/{step}",
@@ -182,16 +183,25 @@ def _filters(rule: ir.Route, shares: list[ir.Weighted], limit: int) -> Mapping[s
     held = body_limit.on_picking_route(limit) if _rewrites(rule) else {}
     only = shares[0].backend
     if len(shares) == 1 and isinstance(only, ir.Pool):
-        return {**held, **picker.on_share(only, body=only.wants_body(rule.model), mirrors=rule.mirrored_pools)}
-    return {**held, **picker.silent()}
+        return {**held, **_ask(only, rule)}
+    ours = picker.silent() if any(pool.picker is None for pool in rule.pools) else {}
+    others = foreign_picker.silent() if any(pool.picker for pool in rule.pools) else {}
+    return {**held, **ours, **others}
+
+
+def _ask(pool: ir.Pool, rule: ir.Route) -> Mapping[str, Any]:
+    """Return what makes a route, or a weighted cluster, ask the picker of a pool."""
+    if pool.picker is None:
+        return picker.on_share(pool, body=pool.wants_body(rule.model), mirrors=rule.mirrored_pools)
+    return {} if pool.picker_away else foreign_picker.on_share(pool.picker, fail_open=pool.fail_open)
 
 
 def _action(rule: ir.Route, shares: list[ir.Weighted]) -> route.RouteAction:
     timeout = milliseconds(rule.timeout)
     action = route.RouteAction(
         timeout=timeout,
-        # Without this the listener's five minutes of silence would end a request that waits for its first token.
         request_mirror_policies=mirror.policies(rule.mirrors),
+        # Without this the listener's five minutes of silence would end a request that waits for its first token.
         idle_timeout=timeout if rule.timeout else (_POOL_IDLE if rule.pools else None),
         cluster_not_found_response_code=route.RouteActionClusterNotFoundResponseCode.INTERNAL_SERVER_ERROR,
     )
@@ -209,7 +219,7 @@ def _action(rule: ir.Route, shares: list[ir.Weighted]) -> route.RouteAction:
 def _share(rule: ir.Route, share: ir.Weighted) -> route.WeightedClusterClusterWeight:
     config: Mapping[str, Any] = {}
     if isinstance(share.backend, ir.Pool):
-        config = picker.on_share(share.backend, body=share.backend.wants_body(rule.model), mirrors=rule.mirrored_pools)
+        config = _ask(share.backend, rule)
     name = share.backend.cluster if share.backend else NOWHERE
     return route.WeightedClusterClusterWeight(name=name, weight=share.weight, typed_per_filter_config=dict(config))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from resources import BackendObjectReference, HTTPRoute, Key, Service, ServicePort
+from resources import BackendObjectReference, HTTPRoute, Key, Service
 from translators import ir
+from translators.resolve.endpoints import endpoints_of_pool, endpoints_of_service
 from translators.resolve.index import Index
+from translators.resolve.pickers import H2C, RESOLVED, endpoints_of_picker
 from translators.resolve.pool_kinds import KINDS, AnyPool
-from translators.resolve.pools import H2C, RESOLVED, endpoints_of_pool, pool_of
+from translators.resolve.pools import pool_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,13 @@ class Backends:
         key = (pool.key.group, pool.key.namespace, pool.key.name)
         if key not in self._pools:
             found = pool_of(self._index, pool)
-            self._pools[key] = found
             if isinstance(found, ir.Pool):
                 self._assign(found, endpoints_of_pool(self._index, pool))
+                if found.picker is not None:
+                    there = endpoints_of_picker(self._index, found.picker)
+                    self._assign(found.picker, there)
+                    found = replace(found, picker_away=found.fail_open and not there)
+            self._pools[key] = found
         return self._pools[key]
 
     def _pool(self, namespace: str, ref: BackendObjectReference) -> ir.Pool | ir.Problem:
@@ -124,21 +130,5 @@ class Backends:
         self._assign(found, endpoints_of_service(self._index, service, port))
         return found
 
-    def _assign(self, backend: ir.Backend, endpoints: tuple[ir.Endpoint, ...]) -> None:
+    def _assign(self, backend: ir.Backend | ir.Picker, endpoints: tuple[ir.Endpoint, ...]) -> None:
         self.assignments[backend.cluster] = ir.Assignment(backend.cluster, backend.origin, endpoints)
-
-
-def endpoints_of_service(index: Index, service: Service, port: ServicePort) -> tuple[ir.Endpoint, ...]:
-    """Return the ready endpoints of a Service's port, from its EndpointSlices."""
-    found: dict[tuple[str, int], ir.Endpoint] = {}
-    for each in index.slices.get((service.key.namespace, service.key.name), ()):
-        numbers = [own.port for own in each.ports if own.name == port.name and own.port is not None]
-        for endpoint in each.endpoints:
-            # Unknown counts as ready (discovery/v1, EndpointConditions.ready).
-            if endpoint.conditions.ready is False or each.address_type == "FQDN":
-                continue
-            ref = endpoint.target_ref
-            pod = f"{ref.namespace or service.key.namespace}/{ref.name}" if ref and ref.kind == "Pod" else ""
-            for number in numbers:
-                found[endpoint.addresses[0], number] = ir.Endpoint(endpoint.addresses[0], number, pod)
-    return tuple(found[key] for key in sorted(found))

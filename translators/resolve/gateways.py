@@ -348,13 +348,16 @@ def _gateway(
             )
         )
     used |= mirrored
+    pools = (backend for backend in used.values() if isinstance(backend, ir.Pool))
+    pickers = {pool.picker.cluster: pool.picker for pool in pools if pool.picker}
     return ir.Gateway(
         name=name,
         origin=str(gateway.key),
         ports=tuple(ports),
         backends=tuple(used[cluster] for cluster in sorted(used)),
         mirrored=tuple(mirrored[cluster] for cluster in sorted(mirrored)),
-        assignments=tuple(backends.assignments[cluster] for cluster in sorted(used)),
+        pickers=tuple(pickers[cluster] for cluster in sorted(pickers)),
+        assignments=tuple(backends.assignments[cluster] for cluster in sorted({*used, *pickers})),
     )
 
 

@@ -1,0 +1,59 @@
+"""Who picks for a pool: Pointsman's own picker, or that of a Service which the pool names."""
+
+from __future__ import annotations
+
+from resources import OWN_PICKER_LABEL, EndpointPickerRef, InferencePool, Service
+from translators import ir
+from translators.resolve.endpoints import endpoints_of_service
+from translators.resolve.index import Index
+from translators.resolve.pool_kinds import AnyPickerRef, AnyPool, picker_field_of, picker_ref_of
+
+RESOLVED = "ResolvedRefs"
+H2C = "kubernetes.io/h2c"
+
+
+def picker_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
+    """Return the pool's picker, why it cannot be asked, or None where our own picks.
+
+    Ours picks where a Service with our label is named. A v1alpha2 pool is ours too when the Service does not exist:
+    products of that version make the Service themselves from the pool. A v1 pool means the Service that it names.
+    """
+    ref = picker_ref_of(pool)
+    if ref is None:
+        return None
+    if ref.kind != "Service" or ref.group != "":
+        return _problem(pool, f"kind {ref.kind} is not supported, only Service")
+    service = index.world.get(Service, pool.key.namespace, ref.name)
+    if service is None and isinstance(pool, InferencePool):
+        return _problem(pool, f"Service {pool.key.namespace}/{ref.name} does not exist")
+    if service is None or service.metadata.labels.get(OWN_PICKER_LABEL) == "true":
+        return None
+    return _foreign(pool, ref, service)
+
+
+def _foreign(pool: AnyPool, ref: AnyPickerRef, service: Service) -> ir.Picker | ir.Problem:
+    if service.spec.type == "ExternalName":
+        return _problem(pool, f"{service.key} is of type ExternalName")
+    number = _port(ref)
+    port = next((each for each in service.spec.ports if each.port == number and each.protocol == "TCP"), None)
+    if port is None:
+        return _problem(pool, f"{service.key} has no TCP port {number}")
+    return ir.Picker(pool.key.namespace, ref.name, port.port, str(service.key), plaintext=port.app_protocol == H2C)
+
+
+def endpoints_of_picker(index: Index, picker: ir.Picker) -> tuple[ir.Endpoint, ...]:
+    """Return the ready endpoints of a picker."""
+    service = index.world.get(Service, picker.namespace, picker.service)
+    ports = service.spec.ports if service else ()
+    port = next((each for each in ports if each.port == picker.port and each.protocol == "TCP"), None)
+    return endpoints_of_service(index, service, port) if service and port else ()
+
+
+def _port(ref: AnyPickerRef) -> int | None:
+    if isinstance(ref, EndpointPickerRef):
+        return ref.port.number if ref.port else None
+    return ref.port_number
+
+
+def _problem(pool: AnyPool, message: str) -> ir.Problem:
+    return ir.Problem(RESOLVED, "InvalidExtensionRef", message, picker_field_of(pool))
