@@ -164,25 +164,33 @@ class Example:
             if labels.items() <= pod.metadata.labels.items()
         }
 
-    async def edit(self, file: str, *changes: tuple[str, str]) -> None:
-        """Replace texts of a manifest by others; return when Envoy and the picker have taken that in."""
+    async def edit(self, file: str, change: Callable[[str], str]) -> None:
+        """Change a manifest's text; return when Envoy and the picker have taken that in.
+
+        Failure if that changes nothing or has a problem.
+        """
         path = self.folder / file
-        text = path.read_text(encoding="utf-8")
-        for old, new in changes:
-            if old not in text:
-                raise Failure(f"{file} does not contain {old!r}")
-            text = text.replace(old, new)
-        before = (await self.report())["generation"]
+        before = path.read_text(encoding="utf-8")
+        text = change(before)
+        if text == before:
+            raise Failure(f"{file}: nothing to change")
+        generation = (await self.report())["generation"]
         draft = path.with_name(f".{path.name}")
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
 
         async def read() -> bool:
             found = await self._installation.report()
-            return found is not None and found["generation"] > before
+            return found is not None and found["generation"] > generation
 
         await self.until(read)
-        await self.report()
+        if problems := (await self.report())["problems"]:
+            raise Failure("; ".join(problems))
+
+    async def fail(self, address: str, mode: str) -> None:
+        """Make a simulated server fail in this way (`simulator.faults.Mode`), or end that with "none"."""
+        async with self._session.post(f"http://{address}/simulator/fault", json={"mode": mode}) as response:
+            response.raise_for_status()
 
     async def metric(self, address: str, name: str, **labels: str) -> float:
         """Sum a metric's samples that have these labels, among others, at a server's address."""
@@ -254,8 +262,8 @@ def show(script: str, main: Main) -> None:
 async def _show(folder: Path, main: Main, findings: Findings) -> None:
     async with running(folder) as example:
         report = await example.report()
-        said = [*report["problems"], *report["notices"]]
-        findings.add("the manifests have no problems", "; ".join(said) or "none", ok=not said)
+        said = [*report["problems"], *(f"note: {notice}" for notice in report["notices"])]
+        findings.add("the manifests have no problems", "\n".join(said) or "none", ok=not report["problems"])
         await main(example, findings)
 
 

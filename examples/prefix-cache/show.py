@@ -14,8 +14,7 @@ _INSTRUCTIONS = (
     "question is how I get to the sea."
 )
 _REPLY, _NEXT = "From {0} take the express on platform 2.", "And how do I come back in the evening?"
-_ANNOTATION = "    inference.networking.x-k8s.io/routing-strategy: PREFIX_CACHE\n"
-_KIND = "  annotations:\n"
+_ANNOTATION = "  annotations:\n    inference.networking.x-k8s.io/routing-strategy: PREFIX_CACHE\n"
 
 
 async def main(example: Example, findings: Findings) -> None:
@@ -28,7 +27,7 @@ async def main(example: Example, findings: Findings) -> None:
     hits = [await example.metric(at, "vllm:prefix_cache_hits_total") for at in (await example.pods("qwen3")).values()]
     findings.add("the pods found prompts in their caches", f"{sum(hits):.0f} tokens", ok=sum(hits) > 0)
 
-    await example.edit("pool.yaml", (_KIND + _ANNOTATION, ""))
+    await example.edit("pool.yaml", lambda text: text.replace(_ANNOTATION, ""))
     # Other conversations, so that nobody has them cached.
     rounds = await _converse(example, "New ")
     stayed = sum(first == second for first, second in rounds.values())
