@@ -37,6 +37,7 @@ async def touchy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list
     folder = tmp_path_factory.getbasetemp() / "touchy"
     pods = kinds.pods("touchy", [server.address for server in servers], port=port)
     kinds.write(folder / "pods.yaml", *pods, kinds.pool("touchy-pool", "touchy", port=port))
+    kinds.write(folder / "declared.yaml", kinds.model("touchy", "touchy-pool"))
     kinds.write(folder / "service.yaml", kinds.service("touchy", port=port))
     routes = [
         kinds.rule(kinds.to_service("touchy", port=port), headers={"backend": "service"}),
@@ -56,7 +57,7 @@ async def running(start_shared: Start, touchy: list[TouchyServer], tmp_path_fact
     kinds.write(folder / "gateway.yaml", kinds.gateway_class(), kinds.gateway(), kinds.buffer_limit("20Mi"))
     kinds.write(folder / "servers.yaml", kinds.deployment("sturdy", FLAGS, replicas=3, prefill_us=0.001, decode_ms=10))
     kinds.write(folder / "pool.yaml", kinds.pool("sturdy-pool", "sturdy"))
-    # Under the name "other" the picker has to hold and rewrite the body.
+    # Declared models are not shed when all pods are busy. Under the name "other" the picker has to rewrite the body.
     declared = kinds.model("sturdy", "sturdy-pool"), kinds.model("other", "sturdy-pool", {"renamed": 1})
     kinds.write(folder / "models-declared.yaml", *declared)
     rules = [kinds.rule(kinds.to_pool("sturdy-pool"), model=model) for model in ("sturdy", "other")]
