@@ -1,0 +1,135 @@
+"""Pools whose pickers are not Pointsman's own, through real Envoy."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import kinds
+import pytest
+from oracle import certificate, oracle
+from running import Running, Start, until
+
+
+def picker_service(name: str, *, protocol: str | None = None) -> kinds.Manifest:
+    port = {"name": "grpc", "port": 9002, **({"appProtocol": protocol} if protocol else {})}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [port]}}
+
+
+def picker_at(name: str, port: int) -> kinds.Manifest:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [{"name": "grpc", "port": port}],
+        "endpoints": [{"addresses": ["127.0.0.1"]}],
+    }
+
+
+def pool(name: str, app: str, picker: str, mode: str = "FailClose") -> kinds.Manifest:
+    made = kinds.pool(name, app, failure_mode=mode)
+    return {**made, "spec": {**made["spec"], "extensionRef": {"name": picker, "failureMode": mode}}}
+
+
+def write(folder: Path) -> None:
+    kinds.write(folder / "gateway.yaml", kinds.gateway_class(), kinds.gateway())
+    flags = "--served-model-name base tuned"
+    kinds.write(folder / "servers.yaml", kinds.deployment("chat", flags, replicas=3))
+
+
+async def ask(running: Running, headers: Mapping[str, str], **more: object) -> tuple[int, Mapping[str, str], bytes]:
+    body = {"model": "base", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3, **more}
+    async with running.session.post(f"{running.url}/v1/chat/completions", json=body, headers=headers) as response:
+        return response.status, response.headers, await response.read()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_the_pool_s_own_picker_decides_and_is_told(start: Start, tmp_path: Path, encrypted: bool) -> None:  # noqa: FBT001
+    folder = tmp_path / "folder"
+    write(folder)
+    async with oracle(certificate(tmp_path) if encrypted else None) as other:
+        protocol = "http2" if encrypted else "kubernetes.io/h2c"
+        kinds.write(
+            folder / "picker.yaml", picker_service("oracle", protocol=protocol), picker_at("oracle", other.port)
+        )
+        kinds.write(folder / "pool.yaml", pool("theirs", "chat", "oracle"))
+        kinds.write(folder / "route.yaml", kinds.route("route", kinds.rule(kinds.to_pool("theirs"))))
+        running = await start(folder)
+        addresses = list((await running.pods("default/theirs")).values())
+        for address in addresses:
+            status, headers, body = await ask(running, {"x-wish": address})
+            assert (status, headers["x-served"]) == (200, address), body
+            assert json.loads(body)["model"] == "base"
+        # The list is followed in order; what is not of the pool is passed over.
+        _, headers, _ = await ask(running, {"x-wish": f"127.0.0.1:1,{addresses[1]}"})
+        assert headers["x-served"] == addresses[1]
+        # A client's own destination counts for nothing.
+        _, headers, _ = await ask(running, {"x-wish": addresses[2], "x-gateway-destination-endpoint": addresses[0]})
+        assert headers["x-served"] == addresses[2]
+        # Bodies may change their length, and answers stream.
+        status, _, body = await ask(running, {"x-wish": addresses[0], "x-rename": "base=tuned"}, stream=True)
+        assert status == 200
+        assert body.count(b'"model":"tuned"') >= 3
+        assert body.endswith(b"data: [DONE]\n\n")
+        assert {path for _, path in other.asked} == {"/v1/chat/completions"}
+
+
+async def test_each_share_of_a_rule_asks_its_own_picker(start: Start, tmp_path: Path) -> None:
+    write(tmp_path)
+    kinds.write(tmp_path / "others.yaml", kinds.deployment("other", "--served-model-name base"))
+    async with oracle() as other:
+        service = picker_service("oracle", protocol="kubernetes.io/h2c")
+        kinds.write(tmp_path / "picker.yaml", service, picker_at("oracle", other.port))
+        kinds.write(tmp_path / "pools.yaml", pool("theirs", "chat", "oracle"), kinds.pool("ours", "other"))
+        shares = [kinds.to_pool("theirs"), kinds.to_pool("ours")]
+        # By the model, too: then the route is chosen anew after the filters are in place.
+        rules = [kinds.rule(*shares, model="base"), kinds.rule(*shares)]
+        kinds.write(tmp_path / "route.yaml", kinds.route("route", *rules))
+        running = await start(tmp_path)
+        theirs = set((await running.pods("default/theirs")).values())
+        for model in ("base", "tuned"):
+            before = len(other.asked)
+            answers = [await ask(running, {"x-wish": min(theirs)}, model=model) for _ in range(40)]
+            if model == "base":
+                assert {status for status, _, _ in answers} == {200}
+            served = [headers["x-served"] for _, headers, _ in answers if "x-served" in headers]
+            assert set(served) == {min(theirs)}
+            assert len(other.asked) - before == len(served)
+            assert 5 <= len(served) <= 35
+
+
+async def test_a_picker_that_may_fail_open_is_passed_over_while_it_is_away(start: Start, tmp_path: Path) -> None:
+    write(tmp_path)
+    service = picker_service("oracle", protocol="kubernetes.io/h2c")
+    kinds.write(tmp_path / "picker.yaml", service)
+    kinds.write(tmp_path / "pools.yaml", pool("open", "chat", "oracle", "FailOpen"), pool("closed", "chat", "oracle"))
+    rules = [kinds.rule(kinds.to_pool(name), headers={"pool": name}) for name in ("open", "closed")]
+    kinds.write(tmp_path / "route.yaml", kinds.route("route", *rules))
+    running = await start(tmp_path)
+    assert (await ask(running, {"pool": "open"}))[0] == 200
+    status, _, body = await ask(running, {"pool": "closed"})
+    assert status >= 500, body
+    assert set(json.loads(body)) == {"error"}
+    async with oracle() as other:
+        kinds.write(tmp_path / "slice.yaml", picker_at("oracle", other.port))
+
+        async def is_asked() -> bool:
+            status, headers, _ = await ask(running, {"pool": "open", "x-wish": address})
+            assert status == 200
+            return headers.get("x-served") == address
+
+        address = next(iter((await running.pods("default/open")).values()))
+        await until(is_asked, 10)
+        assert (await ask(running, {"pool": "closed", "x-wish": address}))[0] == 200
+        (tmp_path / "slice.yaml").unlink()
+        await until(lambda: _is_passed_over(running), 10)
+    for _ in range(10):
+        assert (await ask(running, {"pool": "open"}))[0] == 200
+        await asyncio.sleep(0)
+
+
+async def _is_passed_over(running: Running) -> bool:
+    status, headers, _ = await ask(running, {"pool": "open"})
+    assert status == 200
+    return "x-served" not in headers

@@ -1,0 +1,127 @@
+"""An endpoint picker that is not Pointsman's, as the endpoint picker protocol has it: everything streams through it.
+
+It sends each request to the endpoints that its header `x-wish` lists, puts them into header and metadata, renames the
+model by `x-rename` ("old=new"), and tells the client in `x-served` which endpoint Envoy says it went to.
+"""
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
+from envoy_data_plane.google.protobuf import Struct
+
+DESTINATION = "x-gateway-destination-endpoint"
+SERVED = "x-gateway-destination-endpoint-served"
+LB = "envoy.lb"
+
+
+@dataclass
+class Oracle:
+    """The picker as it runs. asked: the authority, and the paths of the requests that it was asked for."""
+
+    port: int = 0
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def oracle(certificate: Path | None = None) -> AsyncIterator[Oracle]:
+    """Serve on a port of 127.0.0.1, with TLS where a file holds key and certificate."""
+    server = grpc.aio.server()
+    state = Oracle()
+    handler = grpc.stream_stream_rpc_method_handler(
+        _Exchange(state).process, request_deserializer=ext_proc.ProcessingRequest.parse, response_serializer=bytes
+    )
+    service = "envoy.service.ext_proc.v3.ExternalProcessor"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Process": handler}),))
+    if certificate is None:
+        state.port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        both = certificate.read_bytes()
+        state.port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(both, both)]))
+    await server.start()
+    try:
+        yield state
+    finally:
+        await server.stop(0)
+
+
+def certificate(folder: Path) -> Path:
+    """Make a key and a certificate that nobody vouches for."""
+    key, chain = folder / "key.pem", folder / "chain.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=picker"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_bytes(key.read_bytes() + chain.read_bytes())
+    return both
+
+
+@dataclass
+class _Exchange:
+    state: Oracle
+
+    async def process(
+        self,
+        requests: AsyncIterator[ext_proc.ProcessingRequest],
+        context: grpc.aio.ServicerContext[ext_proc.ProcessingRequest, ext_proc.ProcessingResponse],
+    ) -> AsyncIterator[ext_proc.ProcessingResponse]:
+        headers: dict[str, str] = {}
+        body = b""
+        async for request in requests:
+            if (begun := request.request_headers) is not None:
+                headers = _headers(begun)
+                self.state.asked.append((headers[":authority"], headers[":path"]))
+                if begun.end_of_stream:
+                    yield _picked(headers)
+            elif (chunk := request.request_body) is not None:
+                body += chunk.body
+                if chunk.end_of_stream:
+                    yield _picked(headers)
+                    yield ext_proc.ProcessingResponse(request_body=_streamed(_renamed(body, headers), end=True))
+            elif request.response_headers is not None:
+                yield ext_proc.ProcessingResponse(response_headers=_told(request))
+            elif (chunk := request.response_body) is not None:
+                yield ext_proc.ProcessingResponse(response_body=_streamed(chunk.body, end=chunk.end_of_stream))
+        del context
+
+
+def _headers(begun: ext_proc.HttpHeaders) -> dict[str, str]:
+    found = begun.headers.headers if begun.headers else []
+    return {each.key: each.value or each.raw_value.decode() for each in found}
+
+
+def _picked(headers: dict[str, str]) -> ext_proc.ProcessingResponse:
+    wish = headers.get("x-wish", "")
+    mutation = ext_proc.HeaderMutation(set_headers=list(_set({DESTINATION: wish})), remove_headers=["content-length"])
+    response = ext_proc.CommonResponse(header_mutation=mutation, clear_route_cache=True)
+    return ext_proc.ProcessingResponse(
+        request_headers=ext_proc.HeadersResponse(response=response),
+        dynamic_metadata=Struct.from_dict({LB: {DESTINATION: wish}}),
+    )
+
+
+def _renamed(body: bytes, headers: dict[str, str]) -> bytes:
+    old, _, new = headers.get("x-rename", "").partition("=")
+    return body.replace(f'"{old}"'.encode(), f'"{new}"'.encode()) if new else body
+
+
+def _streamed(body: bytes, *, end: bool) -> ext_proc.BodyResponse:
+    mutation = ext_proc.BodyMutation(streamed_response=ext_proc.StreamedBodyResponse(body=body, end_of_stream=end))
+    return ext_proc.BodyResponse(response=ext_proc.CommonResponse(body_mutation=mutation))
+
+
+def _told(request: ext_proc.ProcessingRequest) -> ext_proc.HeadersResponse:
+    known = request.metadata_context.filter_metadata if request.metadata_context else {}
+    served = known[LB].to_dict().get(SERVED, "") if LB in known else ""
+    mutation = ext_proc.HeaderMutation(set_headers=list(_set({"x-served": str(served)})))
+    return ext_proc.HeadersResponse(response=ext_proc.CommonResponse(header_mutation=mutation))
+
+
+def _set(headers: dict[str, str]) -> Iterator[core.HeaderValueOption]:
+    for name, value in headers.items():
+        yield core.HeaderValueOption(header=core.HeaderValue(key=name, raw_value=value.encode()))
