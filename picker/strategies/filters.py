@@ -29,14 +29,14 @@ def not_avoided(_request: Request, _table: Table, endpoints: Sequence[Endpoint])
 def room_for_sheddable(request: Request, table: Table, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
     """Leave nobody to a request that may be shed when all are saturated; everybody otherwise.
 
-    saturated = waiting > queue threshold, or share of the KV cache > its threshold; where requests wait already, those
-    sent since the report wait too.  A pod that reports nothing is not: what is unknown is no reason to turn away.
+    saturated = waiting > queue threshold, or share of the KV cache > its threshold, both as reported: a request on its
+    way into the batch is reported as waiting for a moment, so one that waits does not say that those sent since do too.
+    A pod that reports nothing is not saturated: what is unknown is no reason to turn away.
     """
     if not request.sheddable:
         return endpoints
     queue, kv_cache = table.queue_threshold, table.kv_threshold
     for endpoint in endpoints:
-        waiting = endpoint.waiting and endpoint.waiting + endpoint.unreported
-        if not endpoint.reported or (waiting <= queue and endpoint.kv_usage <= kv_cache):
+        if not endpoint.reported or (endpoint.waiting <= queue and endpoint.kv_usage <= kv_cache):
             return endpoints
     return ()

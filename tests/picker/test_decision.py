@@ -281,6 +281,11 @@ def test_a_pod_that_is_better_in_everything_is_never_passed_over(rows: list[Endp
         assert row.avoided or not better
 
 
+def test_a_request_on_its_way_into_the_batch_sheds_nobody() -> None:
+    made = table(endpoint("a", waiting=1, running=3, in_flight=9, in_flight_at_scrape=1))
+    assert isinstance(DEFAULT.decide(Request("m", sheddable=True), made, lambda: 0.0), Decision)
+
+
 @given(st.lists(ROWS, min_size=1, max_size=12, unique_by=lambda row: row.address), st.floats(0, 1, exclude_max=True))
 def test_shedding_hits_only_what_may_be_shed_and_only_when_all_are_busy(rows: list[Endpoint], throw: float) -> None:
     made = table(*rows)
