@@ -1,28 +1,50 @@
-"""The manifests of the scenario that the example is modelled on, cut unchanged out of the text that tells it."""
+"""The manifests of the scenarios that the examples are modelled on, cut unchanged out of the texts that tell them.
 
+Each text is a sequence of steps; applying one writes a file for each object, over that object's earlier one.
+"""
+
+import asyncio
+import json
 import os
 import re
 import textwrap
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import kinds
 import pytest
-from load import Question, ask
-from running import Start
+import yaml
+from load import Answer, Question, ask, load
+from picker_metrics import scrape
+from running import Running, Start, until
 
 SEEDS = os.environ.get("POINTSMAN_SEEDS", "")
-_START = re.compile(r"^\s*apiVersion: ")
+_START = re.compile(r"^\s*(apiVersion|kind): ")
+# What may stand at the margin of a block; texts go on at the same depth, with titles and ends of here-documents.
+_MARGIN = re.compile(r"[A-Za-z]+:|---$|#|- ")
+_ROUND = re.compile(r"echo '(\{.*\})' > round\d\.txt")
+_METHODS = ("vllm", "sglang", "vllm-multi-node", "sglang-multi-node")
 
 pytestmark = pytest.mark.skipif(not SEEDS, reason="POINTSMAN_SEEDS does not name the folder of the scenarios' texts")
 
 
+def text_of(number: int) -> str:
+    (path,) = Path(SEEDS).glob(f"{number:03}_*.txt")
+    return path.read_text()
+
+
 def blocks(text: str) -> list[str]:
-    """The YAML blocks of a text: from a line with `apiVersion` on, as long as lines are indented as that one is."""
+    """The YAML blocks of a text: from a line that starts an object on, as long as lines could belong to it."""
     found: list[str] = []
     block: list[str] = []
     depth = 0
     for line in [*text.splitlines(), "end"]:
         indent = len(line) - len(line.lstrip())
-        if block and line.strip() and indent < depth:
+        outside = indent < depth or (indent == depth and not _MARGIN.match(line.lstrip()))
+        if block and line.strip() and outside:
             found.append(textwrap.dedent("\n".join(block)) + "\n")
             block = []
         if not block and _START.match(line):
@@ -32,12 +54,39 @@ def blocks(text: str) -> list[str]:
     return found
 
 
+def documents(block: str) -> Iterator[tuple[str, str]]:
+    """The objects of a block: a name for the file of each, and its text."""
+    for document in re.split(r"^---\n", block, flags=re.MULTILINE):
+        found = yaml.safe_load(document)
+        yield f"{found['kind']}-{found['metadata']['name']}.yaml".lower(), document
+
+
+def apply(folder: Path, *texts: str, port: int | None = None) -> None:
+    """Do as kubectl would: an object that is there already is replaced."""
+    for block in texts:
+        for name, document in documents(block):
+            text = document if port is None else document.replace("port: 8080", f"port: {port}")
+            draft = folder / f".{name}"
+            draft.write_text(text)
+            draft.replace(folder / name)
+
+
+async def settle(running: Running, *texts: str) -> None:
+    """Apply while it runs; return when everybody has taken that in."""
+    generation = (await running.report())["generation"]
+    apply(running.folder, *texts, port=running.port)
+
+    async def read() -> bool:
+        return bool((await running.report())["generation"] > generation)
+
+    await until(read, 5)
+    assert (await running.installation.ready())["problems"] == []
+
+
 async def test_both_models_are_routed_right(start: Start, tmp_path: Path) -> None:
-    (text,) = Path(SEEDS).glob("000_*.txt")
-    found = blocks(text.read_text())
+    found = blocks(text_of(0))
     assert len(found) == 4
-    for index, block in enumerate(found):
-        (tmp_path / f"{index}.yaml").write_text(block)
+    apply(tmp_path, *found)
     running = await start(tmp_path)
     report = await running.report()
     assert (report["problems"], report["notices"]) == ([], [])
@@ -49,3 +98,156 @@ async def test_both_models_are_routed_right(start: Start, tmp_path: Path) -> Non
             line = await running.handled(answer.request_id)
             assert (line["pool"], line["model"], line["target_model"]) == (pool, model, model)
     assert (await ask(running.session, running.url, Question("llama"))).code() == "model_not_found"
+
+
+@pytest.mark.parametrize("method", _METHODS)
+async def test_requests_go_where_load_and_prefixes_tell(start: Start, tmp_path: Path, method: str) -> None:
+    """The first step picks by load; the next one, by the annotation, by prefix."""
+    found = blocks(text_of(1))
+    assert len(found) == 11
+    place = _METHODS.index(method)
+    by_load, by_prefix, gateway = found[place], found[5 + place], found[10]
+    apply(tmp_path, by_load, gateway)
+    # The text tells of no workloads.
+    kinds.write(tmp_path / "workload.yaml", workload(method))
+    running = await start(tmp_path)
+    report = await running.report()
+    assert (report["problems"], report["notices"]) == ([], [])
+    pool, model = "default/qwen-inference-pool", "/models/Qwen3-32B"
+    pods = await running.pods(pool)
+    assert len(pods) == 3
+
+    loaded, address = next(iter(pods.items()))
+    async with busy(running, address, model):
+        answers = [await ask(running.session, running.url, Question(model, tokens=1)) for _ in range(6)]
+    assert all(answer.good for answer in answers), answers
+    served = {f"default/{answer.pod}" for answer in answers}
+    assert served <= pods.keys() - {loaded}
+
+    await settle(running, by_prefix)
+    rounds = _ROUND.findall(text_of(1))
+    assert len(rounds) == 2
+    for _ in range(4):
+        lines = [await running.handled(await say(running, body)) for body in rounds]
+        assert len({line["pod_served"] for line in lines}) == 1, lines
+
+
+def workload(method: str) -> kinds.Manifest:
+    """Three servers with places for two requests each; those on several nodes have a leader and a worker each."""
+    label, slow = "alibabacloud.com/inference-workload", {"simulator.pointsman.dev/decode-ms": "50"}
+    sglang, wide = method.startswith("sglang"), method.endswith("multi-node")
+    name = f"{'sglang' if sglang else 'vllm'}-multi-nodes" if wide else f"{'sgl' if sglang else 'vllm'}-inference"
+    program = "python3 -m sglang.launch_server --model-path" if sglang else "vllm serve"
+    flags = "--max-running-requests 2 --enable-metrics" if sglang else "--max-num-seqs 2"
+    serve = f"{program} /models/Qwen3-32B --port 8000 {flags}"
+
+    def template(command: str, **labels: str) -> dict[str, object]:
+        container = {"name": "server", "image": "server", "command": command.split()}
+        metadata = {"labels": {label: name, **labels}, "annotations": slow}
+        return {"metadata": metadata, "spec": {"containers": [container]}}
+
+    metadata = {"name": name}
+    if wide:
+        groups = {"leaderTemplate": template(serve, role="leader"), "workerTemplate": template("ray", role="worker")}
+        spec = {"replicas": 3, "leaderWorkerTemplate": {"size": 2, **groups}}
+        api = {"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet"}
+    else:
+        spec = {"replicas": 3, "selector": {"matchLabels": {label: name}}, "template": template(serve)}
+        api = {"apiVersion": "apps/v1", "kind": "Deployment"}
+    return {**api, "metadata": metadata, "spec": spec}
+
+
+@asynccontextmanager
+async def busy(running: Running, address: str, model: str) -> AsyncIterator[None]:
+    """Have requests wait at a pod that somebody else asked, until they are given up."""
+    question = Question(model, tokens=2000)
+    tasks = [asyncio.create_task(ask(running.session, f"http://{address}", question)) for _ in range(8)]
+
+    async def queued() -> bool:
+        return (await scrape(running)).total("pointsman_picker_endpoint_waiting_requests", endpoint=address) == 6
+
+    await until(queued, 5)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def say(running: Running, body: str) -> str:
+    """Send a body of the text's as it is; return the request's id."""
+    headers = {"content-type": "application/json"}
+    async with running.session.post(f"{running.url}/v1/chat/completions", data=body, headers=headers) as response:
+        received = await response.read()
+        assert response.status == 200, received
+        assert received.rstrip().endswith(b"data: [DONE]")
+        return response.headers["x-request-id"]
+
+
+async def test_weights_release_a_base_model_and_then_an_adapter(start: Start, tmp_path: Path) -> None:
+    qwen, first_pool, gateway, deepseek, second_pool, gray_route, adapters = blocks(text_of(2))
+    apply(tmp_path, qwen, first_pool, gateway)
+    running = await start(tmp_path)
+    report = await running.report()
+    assert (report["problems"], report["notices"]) == ([], [])
+    old = await running.pods("default/mymodel-pool-v1")
+    async with load(running, *[Question("mymodel", tokens=1)] * 3) as clients:
+        answers = await clients.more(10)
+        assert {f"default/{answer.pod}" for answer in answers} == old.keys()
+        await settle(running, deepseek)
+        await settle(running, second_pool)
+        await settle(running, gray_route)
+        new = await running.pods("default/mymodel-pool-v2")
+        answers = await clients.more(200)
+    assert not clients.bad
+    shares = Counter(f"default/{answer.pod}" in new for answer in answers)
+    assert 0.03 < shares[True] / len(answers) < 0.2, shares
+
+    # The second scenario starts from the same preparations as the first.
+    async with load(running, *[Question("mymodel", tokens=1)] * 3) as clients:
+        await settle(running, dict(documents(gateway))["httproute-inference-route.yaml"])
+        await settle(running, adapters)
+        await clients.more(20)
+        async with load(running, *[Question("travelhelper", tokens=1)] * 3) as travellers:
+            answers = await travellers.more(200)
+    assert not clients.bad
+    assert not travellers.bad
+    shares = Counter(json.loads(answer.body)["model"] == "travel-helper-v2" for answer in answers)
+    assert 0.03 < shares[True] / len(answers) < 0.2, shares
+
+
+async def test_requests_are_mirrored(start: Start, tmp_path: Path) -> None:
+    workloads, rules, gateway, sleep = blocks(text_of(4))
+    apply(tmp_path, workloads, rules, gateway, sleep)
+    # The second Deployment is left to the reader.
+    flags = "--served-model-name /model/llama2"
+    kinds.write(tmp_path / "second.yaml", kinds.deployment("vllm-llama2-7b-pool-1", flags))
+    running = await start(tmp_path)
+    report = await running.report()
+    assert report["problems"] == []
+    told = [f"{line.event} {line.fields}" for line in running.lines if line.process == "simulator"]
+    assert any("Deployment default/sleep: not simulated" in line for line in told), told
+    (listener,) = report["gateways"][0]["listeners"]
+    url = f"http://{listener['address']}:{listener['port']}"
+    question = partial(Question, "/model/llama2", "introduce yourself")
+    for _ in range(2):
+        answer: Answer = await ask(running.session, url, question(headers={"host": "example.com"}))
+        assert answer.good, answer
+        assert f"default/{answer.pod}" in await running.pods("default/vllm-llama2-7b-pool")
+    refused = await ask(running.session, url, question(headers={"host": "example.org"}))
+    assert refused.status == 404
+    mirrored = servers(running)["vllm-llama2-7b-pool-1"]
+
+    async def counted() -> bool:
+        async with running.session.get(f"http://{mirrored}/metrics") as response:
+            found = re.findall(r"^vllm:request_success_total\{.*\} (\S+)$", await response.text(), re.MULTILINE)
+            return sum(map(float, found)) == 2
+
+    await until(counted, 5)
+
+
+def servers(running: Running) -> Mapping[str, str]:
+    """The addresses of the simulated servers, of one pod of each app."""
+    found = json.loads((running.installation.pods / "simulated-pods.json").read_text())
+    return {pod["metadata"]["labels"]["app"]: f"{pod['status']['podIP']}:8000" for pod in found["items"]}
