@@ -46,10 +46,10 @@ class AccessLog:
         self._log = log
         self._info: Callable[..., Any] = log.logger.info
 
-    def receive(self, message: StreamAccessLogsMessage) -> None:
-        """Take in a message and write its lines."""
+    def receive(self, message: StreamAccessLogsMessage, gateway: str = "") -> None:
+        """Take in a message of a gateway's Envoy, and write its lines."""
         for entry in message.http_logs.log_entry:
-            self._finish(entry)
+            self._finish(entry, gateway)
         self._log.release()
 
     def close_stream(self, envoy: str) -> None:
@@ -58,7 +58,7 @@ class AccessLog:
         if forgotten:
             self._log.event("Envoy gone", envoy=envoy, forgotten=forgotten)
 
-    def _finish(self, entry: HttpAccessLogEntry) -> None:
+    def _finish(self, entry: HttpAccessLogEntry, gateway: str) -> None:
         common = entry.common_properties
         response = entry.response
         picked = self._record(entry)
@@ -89,9 +89,16 @@ class AccessLog:
             )
         else:
             pod_picked, reason, decision_ms = "", "not asked", None
-        self._telemetry.finish(
-            pool_name, model, outcome.status, None if picked is None else picked.decision_seconds, seconds, first
-        )
+        tally = self._telemetry.tally(gateway, common.route_name, pool_name, model, target, outcome.status)
+        tally.duration.add(seconds)
+        tally.bodies.add(entry.request.request_body_bytes)
+        tally.answers.add(response.response_body_bytes)
+        if first is not None:
+            tally.first_byte.add(first)
+        if picked is not None:
+            tally.decision.add(picked.decision_seconds)
+            if picked.chain:
+                tally.cached.add(picked.cached)
         if outcome.attempts > 1:
             self._telemetry.retry(pool_name)
         self._info(
@@ -103,6 +110,7 @@ class AccessLog:
             pod_served=self._pod_at(outcome.served, picked),
             address=outcome.served,
             reason=reason,
+            cached=None if picked is None or not picked.chain else round(picked.cached, 3),
             decision_ms=decision_ms,
             duration_ms=round(seconds * 1e3, 3),
             ttft_ms=None if first is None else round(first * 1e3, 3),

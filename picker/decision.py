@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -129,15 +130,16 @@ class Profile:
             candidates = narrow(request, table, candidates)
             if not candidates:
                 return Drained(reason)
-        totals = [0.0] * len(candidates)
+        totals: list[float] | None = None
         opinions: list[tuple[str, list[float]]] = []
         for scorer, weight in self.scorers:
             costs = scorer(request, table, candidates)
             if costs is not None:
                 if weight != 1.0:
                     costs = [weight * cost for cost in costs]
-                totals = [total + cost for total, cost in zip(totals, costs, strict=True)]
+                totals = costs if totals is None else list(map(add, totals, costs))
                 opinions.append((scorer.__name__, costs))
+        totals = [0.0] * len(candidates) if totals is None else list(totals)
         trace = Trace(tuple(candidates), tuple(opinions), list(totals)) if explain else None
         order = self.pick(totals, dice)
         picked = candidates[order[0]]

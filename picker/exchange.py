@@ -62,7 +62,8 @@ class Picked(Struct, eq=False):
 
     `target` is the model's name as sent to the server; `chain` the prompt's prefix, and `expected` whether the endpoint
     counts on it; `tokens` the estimate of what
-    the endpoint has to compute of it.  `began` (seconds of the rim's clock), `decision_seconds` and
+    the endpoint has to compute of it, and `cached` the share that it has not to; `label` the model's name in
+    metrics.  `began` (seconds of the rim's clock), `decision_seconds` and
     `envoy` are the rim's to fill in; `counted` says whether the request is in its endpoint's count of requests in
     flight.
     """
@@ -79,6 +80,8 @@ class Picked(Struct, eq=False):
     chain: Sequence[int] = ()
     expected: bool = False
     tokens: float = 0.0
+    cached: float = 0.0
+    label: str = ""
 
 
 def _passing(kind: str) -> bytes:
@@ -157,17 +160,26 @@ class Exchange:
         return ProcessingResponse.FromString(_PASSING[kind or "request_headers"])
 
     def _receive_headers(self, request: ProcessingRequest, headers: HttpHeaders) -> ProcessingResponse:
-        said = _read(headers.headers)
-        self._model = said.get(MODEL_HEADER, "")
-        length = said.get(_LENGTH_HEADER, "")
-        self._length = int(length) if length.isdecimal() else None
-        self._objective = next((said[name] for name in OBJECTIVE_HEADERS if name in said), "")
+        self._read(headers.headers)
         if request.HasField("metadata_context"):
             self._subset = _subset(request.metadata_context)
         response = ProcessingResponse.FromString(_PASSING["request_headers"])
         if self._body_follows and not headers.end_of_stream:
             return response
         return self._pick(response, self._model, self._model)
+
+    def _read(self, headers: HeaderMap) -> None:
+        for header in headers.headers:
+            key = header.key
+            if key not in _HEADERS:
+                continue
+            value = str(header.raw_value, "utf-8", "replace") if header.raw_value else header.value
+            if key == MODEL_HEADER:
+                self._model = value
+            elif key == _LENGTH_HEADER:
+                self._length = int(value) if value.isdecimal() else None
+            elif key == OBJECTIVE_HEADERS[0] or not self._objective:
+                self._objective = value
 
     def _receive_body(self, body: bytes) -> ProcessingResponse:
         self._length = len(body)
@@ -213,11 +225,11 @@ class Exchange:
         if isinstance(decision, Drained):
             return self._refuse(decision.reason, model)
         identity = self._identify()
-        tokens = table.mean_tokens if self._length is None else self._length / BYTES_PER_TOKEN
+        picked = self.picked = Picked(identity, self._pool.name, model, target, decision, chain=links)
+        picked.tokens = table.mean_tokens if self._length is None else self._length / BYTES_PER_TOKEN
         if links:
-            known = decision.endpoints[0].prefixes.match(links)
-            tokens *= 1.0 - ENDS[known] / ENDS[len(links)]
-        self.picked = Picked(identity, self._pool.name, model, target, decision, chain=links, tokens=tokens)
+            picked.cached = ENDS[decision.endpoints[0].prefixes.match(links)] / ENDS[len(links)]
+            picked.tokens *= 1.0 - picked.cached
         fields = response.dynamic_metadata.fields
         fields["envoy.lb"].struct_value.fields[DESTINATION].string_value = ",".join(
             [endpoint.address for endpoint in decision.endpoints]
@@ -228,14 +240,6 @@ class Exchange:
     def _refuse(self, reason: str, model: str) -> ProcessingResponse:
         self.refused = reason
         return refuse(reason, model, self._pool.name, retry_after=1 + int(self._dice() * _RETRY_SPREAD))
-
-
-def _read(headers: HeaderMap) -> dict[str, str]:
-    return {
-        header.key: str(header.raw_value, "utf-8", "replace") if header.raw_value else header.value
-        for header in headers.headers
-        if header.key in _HEADERS
-    }
 
 
 def _subset(metadata: Metadata) -> frozenset[str] | None:

@@ -24,6 +24,10 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._records)
 
+    def records(self) -> list[Picked]:
+        """Return all of them."""
+        return list(self._records.values())
+
     def begin(self, picked: Picked) -> None:
         """Count a request at the endpoint picked for it."""
         self._records[picked.identity] = picked

@@ -18,6 +18,7 @@ from msgspec import Struct
 from picker.models import Targets
 from protos.pointsman.picker.v1 import pool_pb2
 
+_SHEDDABLE, _REFUSED = pool_pb2.UNLISTED_SHEDDABLE, pool_pb2.UNLISTED_REFUSED
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
@@ -59,7 +60,7 @@ class Rules(Struct, frozen=True):
     @property
     def names_models(self) -> bool:
         """Whether the model's name makes any difference here."""
-        return bool(self.models or self.rewrites) or self.unlisted == pool_pb2.UNLISTED_REFUSED
+        return bool(self.models or self.rewrites) or self.unlisted == _REFUSED
 
     def target(self, model: str, dice: Callable[[], float]) -> str:
         """Draw the name under which servers know the model."""
@@ -68,20 +69,16 @@ class Rules(Struct, frozen=True):
 
     def sheds(self, model: str, objective: str) -> bool:
         """Tell whether a request may be refused when the pool is busy."""
-        priority = self.objectives.get(objective)
-        if priority is not None:
-            return priority < 0
+        if objective:
+            priority = self.objectives.get(objective)
+            if priority is not None:
+                return priority < 0
         known = self.models.get(model)
-        return self.unlisted == pool_pb2.UNLISTED_SHEDDABLE if known is None else known.sheddable
+        return self.unlisted == _SHEDDABLE if known is None else known.sheddable
 
     def refuses(self, model: str) -> bool:
         """Tell whether a request for the model is refused at once."""
-        return (
-            self.unlisted == pool_pb2.UNLISTED_REFUSED
-            and model != ""
-            and model not in self.models
-            and self._rewrite(model) is None
-        )
+        return self.unlisted == _REFUSED and model != "" and model not in self.models and self._rewrite(model) is None
 
     def _targets(self, model: str) -> Targets | None:
         rewrite = self._rewrite(model)

@@ -122,7 +122,7 @@ class Picker:
                     reason=picked.decision.reason,
                     candidates=picked.decision.trace.rows(),
                 )
-            self._telemetry.decide(pool.name, picked.decision.reason)
+            self._telemetry.decide(picked)
             self._in_flight.begin(picked)
             if pool.table is not None:
                 pool.table.used_at = now
@@ -218,13 +218,15 @@ class AccessLogStreams:
     ) -> StreamAccessLogsResponse:
         """Take in one stream."""
         envoy: str | None = None
+        gateway = ""
         try:
             async for message in messages:
                 if envoy is None:
                     # Only a stream's first message says whose it is.
                     envoy = message.identifier.node.id
+                    gateway = message.identifier.node.cluster or envoy
                     self._open[envoy] = self._open.get(envoy, 0) + 1
-                self._access_log.receive(message)
+                self._access_log.receive(message, gateway)
         finally:
             if envoy is not None:
                 self._close(envoy)

@@ -1,31 +1,23 @@
-"""The picker's Prometheus metrics, under ``pointsman_picker_``, and the HTTP port that serves them.
+"""Counting what happens, and the HTTP port that serves it to Prometheus.
 
-The hot path pays for a few counters only: children are resolved once for each set of labels, and everything that can
-be read from the tables is read when somebody asks.
+The hot path pays for a few additions only: everything is given names and labels when somebody asks
+(`picker.families`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from picker.exchange import Picked
+from picker.families import Endpoints, Requests
 from picker.in_flight import InFlight
 from picker.pools import Directory
+from picker.tallies import OTHER, Key, Tallies, Tally
 
-_DECISION = (25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3)
-_REQUEST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
-
-
-class _Children(NamedTuple):
-    requests: Counter
-    decision: Histogram
-    duration: Histogram
-    first_byte: Histogram
+_NONE = "none"
 
 
 class Telemetry:
@@ -34,61 +26,42 @@ class Telemetry:
     def __init__(self, directory: Directory, in_flight: InFlight) -> None:
         self._directory = directory
         self.registry = CollectorRegistry()
-        self._requests = self._counter("requests", "Requests finished.", ("pool", "model", "status"))
+        self._tallies = Tallies()
+        self._decisions: dict[tuple[str, str], int] = {}
         self._refused = self._counter("refusals", "Requests that the picker answered itself.", ("pool", "reason"))
-        self._decided = self._counter("decisions", "Picks, by what decided.", ("pool", "reason"))
         self._retried = self._counter("retried_requests", "Requests that took more than one attempt.", ("pool",))
         self._unmatched = self._counter(
             "unmatched_requests", "Requests finished that this picker did not pick for.", ()
         )
         self._scrape_errors = self._counter("scrape_errors", "Scrapes that failed.", ("endpoint", "pod"))
         self._avoided = self._counter("avoidances", "Times that an endpoint became avoided.", ("endpoint", "pod"))
-        self._decision = self._histogram("decision_seconds", "Time of an exchange within the picker.", _DECISION)
-        self._duration = self._histogram("request_duration_seconds", "Time of a request as Envoy saw it.", _REQUEST)
-        self._first_byte = self._histogram(
-            "time_to_first_byte_seconds", "Time until the first byte of the answer, as Envoy saw it.", _REQUEST
-        )
-        self.registry.register(_Tables(directory, in_flight))
-        self._decisions: dict[tuple[str, str], Counter] = {}
-        self._children: dict[tuple[str, str, int], _Children] = {}
+        self.registry.register(Requests(self._tallies, self._decisions, in_flight))
+        self.registry.register(Endpoints(directory))
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"pointsman_picker_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"pointsman_picker_{name}", text, ("pool",), buckets=buckets, registry=self.registry)
-
-    def finish(
-        self, pool: str, model: str, status: int, decision: float | None, duration: float, first_byte: float | None
-    ) -> None:
-        """Count a finished request; times in seconds."""
-        known = self._directory.pools.get(pool)
-        # Clients choose models' names: only declared ones become labels.
-        label = model if known is not None and model in known.rules.models else ("other" if model else "none")
-        children = self._children.get((pool, label, status)) or self._resolve(pool, label, status)
-        children.requests.inc()
-        if decision is not None:
-            children.decision.observe(decision)
-        children.duration.observe(duration)
-        if first_byte is not None:
-            children.first_byte.observe(first_byte)
-
-    def _resolve(self, pool: str, label: str, status: int) -> _Children:
-        children = _Children(
-            self._requests.labels(pool, label, status),
-            self._decision.labels(pool),
-            self._duration.labels(pool),
-            self._first_byte.labels(pool),
-        )
-        self._children[pool, label, status] = children
-        return children
-
-    def decide(self, pool: str, reason: str) -> None:
+    def decide(self, picked: Picked) -> None:
         """Count a pick, by its reason: a scorer's name, "draw" or "only"."""
-        counter = self._decisions.get((pool, reason))
-        if counter is None:
-            counter = self._decisions[pool, reason] = self._decided.labels(pool, reason)
-        counter.inc()
+        key = (picked.pool, picked.decision.reason)
+        self._decisions[key] = self._decisions.get(key, 0) + 1
+        picked.label = self._label(picked.pool, picked.model)
+
+    def tally(self, gateway: str, route: str, pool: str, model: str, target: str, status: int) -> Tally:
+        """Count a finished request, and return where its figures are to be added."""
+        label = self._label(pool, model)
+        # A target is the configuration's word, unless it is the model itself.
+        shown = label if target == model else target
+        tally = self._tallies.of(Key(gateway, route, pool, label, shown, status))
+        tally.count += 1
+        return tally
+
+    def _label(self, pool: str, model: str) -> str:
+        """Clients choose models' names: only declared ones become labels."""
+        known = self._directory.pools.get(pool)
+        if known is not None and model in known.rules.models:
+            return model
+        return OTHER if model else _NONE
 
     def refuse(self, pool: str, reason: str) -> None:
         """Count a request that the picker answered itself."""
@@ -109,41 +82,6 @@ class Telemetry:
     def avoid(self, address: str, pod: str) -> None:
         """Count an endpoint's becoming avoided."""
         self._avoided.labels(address, pod).inc()
-
-
-class _Tables(Collector):
-    """Gauges read from the tables at the moment they are asked for."""
-
-    def __init__(self, directory: Directory, in_flight: InFlight) -> None:
-        self._directory = directory
-        self._in_flight = in_flight
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        labels = ("pool", "pod", "endpoint")
-        prefix = "pointsman_picker_endpoint_"
-        waiting = GaugeMetricFamily(f"{prefix}waiting_requests", "Requests waiting, as last reported.", labels=labels)
-        running = GaugeMetricFamily(f"{prefix}running_requests", "Requests running, as last reported.", labels=labels)
-        kv_usage = GaugeMetricFamily(f"{prefix}kv_cache_usage_ratio", "KV cache in use, 0..1.", labels=labels)
-        in_flight = GaugeMetricFamily(f"{prefix}in_flight_requests", "Requests sent there, unfinished.", labels=labels)
-        avoided = GaugeMetricFamily(f"{prefix}avoided", "1 while no request is sent there by choice.", labels=labels)
-        ready = GaugeMetricFamily("pointsman_picker_pool_endpoints", "Endpoints of the pool.", labels=("pool",))
-        for pool in self._directory.pools.values():
-            rows = pool.table.endpoints if pool.table is not None else ()
-            ready.add_metric((pool.name,), len(rows))
-            for row in rows:
-                values = (pool.name, row.pod, row.address)
-                if row.reported:
-                    waiting.add_metric(values, row.waiting)
-                    running.add_metric(values, row.running)
-                    kv_usage.add_metric(values, row.kv_usage)
-                in_flight.add_metric(values, row.in_flight)
-                avoided.add_metric(values, float(row.avoided))
-        yield from (waiting, running, kv_usage, in_flight, avoided, ready)
-        yield GaugeMetricFamily(
-            "pointsman_picker_in_flight_requests",
-            "Requests picked for and not reported finished.",
-            len(self._in_flight),
-        )
 
 
 def metrics_app(telemetry: Telemetry, ready: Callable[[], bool]) -> web.Application:
