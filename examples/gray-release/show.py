@@ -9,9 +9,9 @@ from pointsman.example import Answer, Example, Findings, chat, show
 
 _OLD, _NEW = "travel-guide-v1", "travel-guide-v2"
 _CLIENTS = 4
-# Answers to count after each edit.  A share of 10 % is between 3 and 20 % of them, but for one time in 10,000.
+# Answers to count after each edit.  A share of 10 % is between 2 and 20 % of them, but for once in some 30,000 times.
 _COUNTED = 200
-_TENTH, _HALF, _ALL = (0.03, 0.2), (0.35, 0.65), (1.0, 1.0)
+_TENTH, _HALF, _ALL = (0.02, 0.2), (0.35, 0.65), (1.0, 1.0)
 
 
 async def main(example: Example, findings: Findings) -> None:
