@@ -126,7 +126,8 @@ async def test_a_pod_that_takes_requests_and_does_nothing_is_avoided(
     address = (await running.pods(TOUCHY))[bad]
     async with arrivals(running, Question("touchy")) as arriving:
         touchy[0].working.clear()
-        await arriving.last(2)
+        # The picker takes 1.5 s to be sure: no answer for a while, and then none to its own question either.
+        await arriving.last(3)
         late = await arriving.last(0.5)
         touchy[0].working.set()
     assert all(task.result().good for task in arriving.tasks)

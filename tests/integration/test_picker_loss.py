@@ -48,10 +48,10 @@ async def test_the_failure_mode_says_what_happens_while_the_picker_is_away(start
         await refused.more(20)
         assert not refused.bad
         streams = [
-            asyncio.create_task(ask(running.session, running.url, question(pool, stream=True, tokens=400)))
+            asyncio.create_task(ask(running.session, running.url, question(pool, stream=True, tokens=800)))
             for pool in (*OPEN, *CLOSED)
         ]
-        await served.more(20)
+        await served.more(5)
         picker = running.installation.pids()["picker"]
         os.kill(picker, signal.SIGKILL)
         killed = loop.time()
