@@ -9,7 +9,9 @@ Rules, and everything that affects the state lives in this file:
 3. The pick travels as dynamic metadata: `envoy.lb` for the load balancer, `pointsman` for the access log.
 4. A request that nobody can serve, that may be shed while every pod is busy, or whose model the pool refuses, is
    answered here and now, in the shape of OpenAI's errors.
-5. The response never passes here; a message about it is let pass.
+5. Copies of a request that go to other pools see no metadata: what is picked for them travels as a header, all pools'
+   endpoints in one list, of which each copy goes to the first of its own pool.
+6. The response never passes here; a message about it is let pass.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from protos.pointsman.envoy.v1.base_pb2 import HeaderMap, HeaderValueOption, Met
 from protos.pointsman.envoy.v1.ext_proc_pb2 import HttpHeaders, ProcessingRequest, ProcessingResponse
 
 DESTINATION = "x-gateway-destination-endpoint"
+MIRROR_DESTINATION = "x-pointsman-mirror-destination"
 MODEL_HEADER = "x-gateway-model-name"
 # The name of an InferenceObjective: llm-d's header, and the Inference Extension's.
 OBJECTIVE_HEADERS = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
@@ -106,8 +109,8 @@ _PASSING = {
 class Exchange:
     """One exchange: `receive` each message, send what it returns, end the stream when `done`.
 
-    `identify` gives each pick a name of its own; `explain` keeps a trace of the decision.  After a pick `picked` holds
-    it; `refused` is the reason of a refusal.
+    `mirrors` are the pools that copies of the request go to; `identify` gives each pick a name of its own; `explain`
+    keeps a trace of the decision.  After a pick `picked` holds it; `refused` is the reason of a refusal.
     """
 
     __slots__ = (
@@ -121,6 +124,7 @@ class Exchange:
         "_pool",
         "_subset",
         "done",
+        "mirrors",
         "picked",
         "refused",
     )
@@ -133,8 +137,10 @@ class Exchange:
         identify: Callable[[], str],
         dice: Dice,
         explain: bool = False,
+        mirrors: Sequence[Pool] = (),
     ) -> None:
         self._pool = pool
+        self.mirrors = mirrors
         self._body_follows = body_follows
         self._identify = identify
         self._dice = dice
@@ -235,7 +241,25 @@ class Exchange:
             [endpoint.address for endpoint in decision.endpoints]
         )
         fields[NAMESPACE].struct_value.fields["id"].string_value = identity
+        if self.mirrors:
+            self._pick_for_copies(response, target)
         return response
+
+    def _pick_for_copies(self, response: ProcessingResponse, target: str) -> None:
+        request = Request(target, None, (), sheddable=False)
+        addresses = [
+            endpoint.address
+            for mirror in self.mirrors
+            if mirror.table is not None
+            and isinstance(decision := mirror.profile.decide(request, mirror.table, self._dice), Decision)
+            for endpoint in decision.endpoints
+        ]
+        if addresses:
+            answer = response.request_body if response.HasField("request_body") else response.request_headers
+            option = answer.response.header_mutation.set_headers.add()
+            option.header.key = MIRROR_DESTINATION
+            option.header.raw_value = ",".join(addresses).encode()
+            option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
     def _refuse(self, reason: str, model: str) -> ProcessingResponse:
         self.refused = reason

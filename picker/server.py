@@ -9,7 +9,7 @@ gRPC chooses the handler by the metadata that Envoy sends with the stream's head
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -30,6 +30,7 @@ PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 STREAM_ACCESS_LOGS = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 POOL_METADATA = "x-pointsman-pool"
 BODY_METADATA = "x-pointsman-body"
+MIRRORS_METADATA = "x-pointsman-mirrors"
 ENVOY_METADATA = "x-pointsman-envoy"
 
 SERVER_OPTIONS = (
@@ -96,10 +97,15 @@ class Picker:
                     await self._changed.wait()
         return self._directory.pools.get(name)
 
-    def open(self, pool: Pool, *, body_follows: bool) -> Exchange:
-        """Begin an exchange."""
+    def open(self, pool: Pool, *, body_follows: bool, mirrors: Sequence[str] = ()) -> Exchange:
+        """Begin an exchange; `mirrors` are the names of the pools that copies go to, as far as they are known."""
         return Exchange(
-            pool, body_follows=body_follows, identify=self._identify, dice=self._dice, explain=self._explain
+            pool,
+            body_follows=body_follows,
+            identify=self._identify,
+            dice=self._dice,
+            explain=self._explain,
+            mirrors=[found for name in mirrors if (found := self.find(name)) is not None],
         )
 
     def receive(self, exchange: Exchange, pool: Pool, envoy: str, request: ProcessingRequest) -> ProcessingResponse:
@@ -124,8 +130,9 @@ class Picker:
                 )
             self._telemetry.decide(picked)
             self._in_flight.begin(picked)
-            if pool.table is not None:
-                pool.table.used_at = now
+            for used in (pool, *exchange.mirrors):
+                if used.table is not None:
+                    used.table.used_at = now
         elif exchange.refused:
             self._telemetry.refuse(pool.name, exchange.refused)
             if self._explain:
@@ -143,7 +150,7 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no typ
 
     def __init__(self, picker: Picker, access_log: AccessLog) -> None:
         self._picker = picker
-        self._handlers: dict[tuple[str, bool, str], Any] = {}
+        self._handlers: dict[tuple[str, str, bool, str], Any] = {}
         self._access_logs = grpc.stream_unary_rpc_method_handler(
             AccessLogStreams(access_log).stream,
             request_deserializer=StreamAccessLogsMessage.FromString,
@@ -153,47 +160,51 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no typ
     def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401  (grpc has no types)
         """Return the handler for a stream, by its method and metadata; None for what we do not serve."""
         if handler_call_details.method == PROCESS:
-            pool = envoy = ""
+            pool = mirrors = envoy = ""
             body_follows = False
             for key, value in handler_call_details.invocation_metadata:
                 if key == POOL_METADATA:
                     pool = value
                 elif key == BODY_METADATA:
                     body_follows = value == "1"
+                elif key == MIRRORS_METADATA:
+                    mirrors = value
                 elif key == ENVOY_METADATA:
                     envoy = value
-            return self._handlers.get((pool, body_follows, envoy)) or self._make(pool, envoy, body_follows=body_follows)
+            known = self._handlers.get((pool, mirrors, body_follows, envoy))
+            return known or self._make(pool, mirrors, envoy, body_follows=body_follows)
         if handler_call_details.method == STREAM_ACCESS_LOGS:
             return self._access_logs
         return None
 
-    def _make(self, pool: str, envoy: str, *, body_follows: bool) -> Any:  # noqa: ANN401  (grpc has no types)
+    def _make(self, pool: str, mirrors: str, envoy: str, *, body_follows: bool) -> Any:  # noqa: ANN401  (grpc has no types)
         make = grpc.stream_stream_rpc_method_handler if body_follows else grpc.unary_unary_rpc_method_handler
-        handle = _with_body(self._picker, pool, envoy) if body_follows else _without_body(self._picker, pool, envoy)
+        how = _with_body if body_follows else _without_body
+        handle = how(self._picker, pool, tuple(mirrors.split(",")) if mirrors else (), envoy)
         handler = make(handle, ProcessingRequest.FromString, ProcessingResponse.SerializeToString)
         if len(self._handlers) >= _HANDLERS_LIMIT:
             self._handlers.clear()
-        self._handlers[pool, body_follows, envoy] = handler
+        self._handlers[pool, mirrors, body_follows, envoy] = handler
         return handler
 
 
-def _without_body(picker: Picker, name: str, envoy: str) -> Callable[..., Any]:
+def _without_body(picker: Picker, name: str, mirrors: Sequence[str], envoy: str) -> Callable[..., Any]:
     async def handle(request: ProcessingRequest, _context: object) -> ProcessingResponse:
         pool = picker.find(name) or await picker.await_pool(name)
         if pool is None:
             return picker.refuse(name)
-        return picker.receive(picker.open(pool, body_follows=False), pool, envoy, request)
+        return picker.receive(picker.open(pool, body_follows=False, mirrors=mirrors), pool, envoy, request)
 
     return handle
 
 
-def _with_body(picker: Picker, name: str, envoy: str) -> Callable[..., Any]:
+def _with_body(picker: Picker, name: str, mirrors: Sequence[str], envoy: str) -> Callable[..., Any]:
     async def handle(_requests: object, context: Any) -> None:  # noqa: ANN401  (grpc has no types)
         pool = picker.find(name) or await picker.await_pool(name)
         if pool is None:
             await context.write(picker.refuse(name))
             return
-        exchange = picker.open(pool, body_follows=True)
+        exchange = picker.open(pool, body_follows=True, mirrors=mirrors)
         while not exchange.done:
             request = await context.read()
             if request is grpc.aio.EOF:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 
 import orjson
@@ -26,9 +27,35 @@ def pool(*addresses: str, models: dict[str, dict[str, int]] | None = None) -> Po
     )
 
 
-def exchange(of: Pool, *, body_follows: bool = False, throw: float = 0.0) -> Exchange:
+def exchange(of: Pool, *, body_follows: bool = False, throw: float = 0.0, mirrors: Sequence[Pool] = ()) -> Exchange:
     numbers = count()
-    return Exchange(of, body_follows=body_follows, identify=lambda: f"i-{next(numbers)}", dice=lambda: throw)
+    return Exchange(
+        of, body_follows=body_follows, identify=lambda: f"i-{next(numbers)}", dice=lambda: throw, mirrors=mirrors
+    )
+
+
+def copies(answer: ProcessingResponse) -> str | None:
+    kind = getattr(answer, answer.WhichOneof("response") or "").response
+    found = {each.header.key: each.header.raw_value.decode() for each in kind.header_mutation.set_headers}
+    return found.get("x-pointsman-mirror-destination")
+
+
+def test_copies_have_picks_of_their_own_in_a_header() -> None:
+    mirrors = [pool("d:1", "e:1"), pool(), Pool("default/unknown", "cluster"), pool("f:1")]
+    answer = exchange(pool("a:1"), mirrors=mirrors).receive(headers_message("qwen"))
+    assert destinations(answer) == ["a:1"]
+    assert copies(answer) == "d:1,e:1,f:1"
+
+
+def test_copies_of_a_request_with_a_body_are_picked_for_with_it() -> None:
+    made = exchange(pool("a:1"), body_follows=True, mirrors=[pool("d:1")])
+    assert copies(made.receive(headers_message("qwen"))) is None
+    assert copies(made.receive(body_message(b'{"model":"qwen"}'))) == "d:1"
+
+
+def test_without_copies_there_is_no_header() -> None:
+    assert copies(exchange(pool("a:1")).receive(headers_message("qwen"))) is None
+    assert copies(exchange(pool("a:1"), mirrors=[pool()]).receive(headers_message("qwen"))) is None
 
 
 def test_headers_alone_are_answered_with_the_pick() -> None:
