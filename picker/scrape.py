@@ -41,7 +41,7 @@ class ScrapeTimes:
     in_use: float = 5.0
     timeout: float = 1.0
     stale: float = 2.0
-    stall: float = 0.7
+    stall: float = 0.5
     heal: float = 5.0
 
 

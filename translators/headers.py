@@ -5,6 +5,9 @@ from __future__ import annotations
 MODEL = "x-gateway-model-name"
 """The body's model, as HTTPRoutes match on it (Inference Extension, body-based routing)."""
 
+LENGTH = "content-length"
+"""From it the picker estimates the tokens of a prompt that it is not sent."""
+
 DESTINATION = "x-gateway-destination-endpoint"
 """The endpoint chosen for a request (endpoint picker protocol)."""
 

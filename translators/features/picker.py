@@ -20,7 +20,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import http_filter, milliseconds, pack
-from translators.headers import BODY_KEY, LOAD_BALANCING, MIRRORS_KEY, MODEL, OBJECTIVES, POINTSMAN, POOL_KEY
+from translators.headers import BODY_KEY, LENGTH, LOAD_BALANCING, MIRRORS_KEY, MODEL, OBJECTIVES, POINTSMAN, POOL_KEY
 from translators.settings import PICKER_CLUSTER, Settings
 
 NAME = "envoy.filters.http.ext_proc"
@@ -48,7 +48,7 @@ def filters(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
         # Each header more is encoded, sent and decoded for nothing.
         forward_rules=ext_proc.HeaderForwardingRules(
             allowed_headers=matcher.ListStringMatcher(
-                patterns=[matcher.StringMatcher(exact=name) for name in (MODEL, *OBJECTIVES)]
+                patterns=[matcher.StringMatcher(exact=name) for name in (MODEL, LENGTH, *OBJECTIVES)]
             )
         ),
         status_on_error=envoy_type.HttpStatus(code=envoy_type.StatusCode.ServiceUnavailable),

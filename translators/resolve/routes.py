@@ -47,8 +47,9 @@ def rules_of(route: HTTPRoute, backends: Backends) -> tuple[Rule, ...]:
 
 def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends) -> Rule:
     where = f"spec.rules[{index}]"
+    types = {f"{where}.filters[{number}]": f"filter {step.type} " for number, step in enumerate(rule.filters)}
     problems: list[ir.Problem] = [
-        ir.Problem(ACCEPTED, "UnsupportedValue", NOT_BUILT, path)
+        ir.Problem(ACCEPTED, "UnsupportedValue", types.get(path, "") + NOT_BUILT, path)
         for path in route.unbuilt
         if path.startswith(where) or not path.startswith("spec.rules[")
     ]
