@@ -82,14 +82,19 @@ def pod_line(pod: Mapping[str, Any]) -> str:
 
 
 def curl(gateway: Mapping[str, Any]) -> str:
-    """Return a command line that asks the gateway's first model a question, or its first listener for anything."""
-    listener = gateway["listeners"][0]
+    """Return a command line that asks a model of the gateway's a question, or its first listener for anything."""
+    # The most general hostname first: it needs no header.
+    hosts = sorted(gateway["hosts"], key=lambda host: host["hostname"] != "*")
+    listener, hostnames = gateway["listeners"][0], gateway["listeners"][0]["hostnames"]
+    if hosts:
+        listener = next(each for each in gateway["listeners"] if each["port"] == hosts[0]["port"])
+        hostnames = [hosts[0]["hostname"]]
     words = ["curl", url(listener)]
-    if listener["hostnames"]:
-        words += ["-H", f"host: {listener['hostnames'][0].replace('*', 'any')}"]
-    if gateway["models"]:
+    if hostnames and hostnames[0] != "*":
+        words += ["-H", f"host: {hostnames[0].replace('*', 'any')}"]
+    if hosts:
         words[1] += "/v1/chat/completions"
-        body = {"model": gateway["models"][0], "messages": [{"role": "user", "content": _QUESTION}]}
+        body = {"model": hosts[0]["models"][0], "messages": [{"role": "user", "content": _QUESTION}]}
         words += ["-H", "content-type: application/json", "-d", json.dumps(body, ensure_ascii=False)]
     return shlex.join(words)
 

@@ -44,6 +44,7 @@ def gateway(summary: GatewaySummary) -> dict[str, object]:
             for pool in summary.pools
         ],
         "models": list(summary.models),
+        "hosts": [{**asdict(each), "models": list(each.models)} for each in summary.hosts],
     }
 
 

@@ -5,6 +5,7 @@ from translators.settings import PICKER_CLUSTER, ModelFinder, Placement, Setting
 from translators.statuses import Status
 from translators.translation import (
     GatewaySummary,
+    HostSummary,
     ListenerSummary,
     PoolSummary,
     Resource,
@@ -15,6 +16,7 @@ from translators.translation import (
 __all__ = [
     "PICKER_CLUSTER",
     "GatewaySummary",
+    "HostSummary",
     "ListenerSummary",
     "Memo",
     "ModelFinder",

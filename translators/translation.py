@@ -71,13 +71,23 @@ class PoolSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSummary:
+    """A hostname for people: the bound port that serves it, and what a request to it can name."""
+
+    hostname: str
+    port: int
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GatewaySummary:
-    """A Gateway for people. models: what a request can name on any of its hostnames."""
+    """A Gateway for people. models: what a request can name on any of its hostnames. hosts: those with models."""
 
     gateway: str
     listeners: tuple[ListenerSummary, ...]
     pools: tuple[PoolSummary, ...]
     models: tuple[str, ...]
+    hosts: tuple[HostSummary, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +221,12 @@ def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
             if isinstance(backend, ir.Pool)
         ),
         models=tuple(sorted({model for host in hosts for model in routable(host)})),
+        hosts=tuple(
+            HostSummary(host.hostname, port.placement.port, models)
+            for port in gateway.ports
+            for host in port.hosts
+            if (models := tuple(routable(host)))
+        ),
     )
 
 

@@ -10,6 +10,7 @@ GATEWAY = {
         {"name": "default/qwen", "models": ["qwen"], "pods": [{"name": "default/q-1", "address": "127.1.2.3:8000"}]}
     ],
     "models": ["qwen"],
+    "hosts": [{"hostname": "*", "port": 8080, "models": ["qwen"]}],
 }
 
 
@@ -51,8 +52,14 @@ def test_a_pool_without_pods_says_so() -> None:
 
 
 def test_a_request_to_paste_names_the_host() -> None:
-    gateway = {**GATEWAY, "listeners": [{**LISTENER, "hostnames": ["*.example.com"]}], "models": []}
+    gateway = {**GATEWAY, "listeners": [{**LISTENER, "hostnames": ["*.example.com"]}], "hosts": []}
     assert curl(gateway) == "curl http://127.0.0.1:8080 -H 'host: any.example.com'"
+
+
+def test_a_request_to_paste_names_a_host_that_has_the_model() -> None:
+    host = {"hostname": "chat.example.com", "port": 8081, "models": ["qwen"]}
+    gateway = {**GATEWAY, "listeners": [LISTENER, {**LISTENER, "port": 8081}], "hosts": [host]}
+    assert curl(gateway).startswith("curl http://127.0.0.1:8081/v1/chat/completions -H 'host: chat.example.com' ")
 
 
 def test_urls_are_ones_that_a_client_can_use() -> None:

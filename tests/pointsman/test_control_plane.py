@@ -136,6 +136,7 @@ def test_the_report_is_complete_and_plain(stage: Stage) -> None:
             ],
             "pools": [],
             "models": [],
+            "hosts": [],
         }
     ]
     assert found["trouble"] is None
