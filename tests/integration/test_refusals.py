@@ -156,7 +156,8 @@ async def test_a_pool_without_a_ready_pod(shop: Shop, model: str) -> None:
         (
             "filtered",
             500,
-            "HTTPRoute default/broken: spec.rules[4].filters[0]: filter RequestHeaderModifier is known but not built yet",
+            "HTTPRoute default/broken: spec.rules[4].filters[0]: "
+            "filter RequestHeaderModifier is known but not built yet",
             "misconfigured_route",
         ),
     ],
