@@ -45,6 +45,8 @@ STRANGE_NAMES = [
     *("modèle", "模型", "🚂🚃", "e\u0301", "\u00a0beta", "\u200bbeta", "\u2028", "\u061c", "beta ", " beta", "Beta"),
 ]
 
+FILTERED = "HTTPRoute default/broken: spec.rules[4].filters[0]"
+
 
 def invalid(message: str, code: str = "invalid_request") -> dict[str, object]:
     return {"message": message, "type": "invalid_request_error", "param": None, "code": code}
@@ -156,8 +158,7 @@ async def test_a_pool_without_a_ready_pod(shop: Shop, model: str) -> None:
         (
             "filtered",
             500,
-            "HTTPRoute default/broken: spec.rules[4].filters[0]: "
-            "filter RequestHeaderModifier is known but not built yet",
+            f"{FILTERED}: filter RequestHeaderModifier is known but not built yet",
             "misconfigured_route",
         ),
     ],
