@@ -13,8 +13,8 @@ a second until it answers.  Everything else (a 400, a 404, a 500 for our prompt)
 A pod that has requests waiting or running may well let ours wait too: there a completion that takes long says
 nothing.
 
-At most one probe runs for each pod, and after a good one the next waits a second however many suspicions there are: the
-probes of a pod cost it about a token a second at worst.
+At most one probe runs for each pod, and after a good one the next waits a third of a second however many suspicions
+there are: the probes of a pod cost it about three tokens a second at worst.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ProbeTimes:
     idle_completion: float = 0.8
     completion: float = 3.0
     retry: float = 0.5
-    pause: float = 1.0
+    pause: float = 0.3
 
 
 @dataclass(slots=True)
