@@ -22,6 +22,7 @@ from resources.policies import BackendTrafficPolicy, ClientTrafficPolicy
 from resources.quantities import Quantity
 from resources.routes import HTTPRoute
 from resources.survey import choices, join, survey
+from resources.traffic import InferenceTrafficPolicy
 from resources.workloads import Deployment, LeaderWorkerSet, ReplicaSet, RoleBasedGroup, StatefulSet
 
 KINDS: Mapping[tuple[str, str], type[Object]] = {
@@ -50,6 +51,7 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         StatefulSet,
         XInferenceModelRewrite,
         XInferenceObjective,
+        InferenceTrafficPolicy,
         XInferencePool,
     )
 }
