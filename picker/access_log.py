@@ -21,7 +21,7 @@ from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry, StreamA
 # Envoy's response_code_details where the server, and not the client or the gateway, ended the matter.
 _SERVER_TROUBLE = ("upstream_reset", "connection_failure", "connection_termination", "upstream_response_timeout")
 _UNAVAILABLE = (502, 503, 504)
-_OK, _REDIRECT = 200, 300
+_OK, _REDIRECT, _SERVER_ERROR = 200, 300, 500
 
 
 class Outcome(NamedTuple):
@@ -97,8 +97,8 @@ class AccessLog:
             tally.first_byte.add(first)
         if picked is not None:
             tally.decision.add(picked.decision_seconds)
-            if picked.chain:
-                tally.cached.add(picked.cached)
+            if (prompt := picked.prefill or picked).chain:
+                tally.cached.add(prompt.cached)
         if outcome.attempts > 1:
             self._telemetry.retry(pool_name)
         self._info(
@@ -110,7 +110,7 @@ class AccessLog:
             pod_served=self._pod_at(outcome.served, picked),
             address=outcome.served,
             reason=reason,
-            cached=None if picked is None or not picked.chain else round(picked.cached, 3),
+            cached=_cached(picked),
             decision_ms=decision_ms,
             duration_ms=round(seconds * 1e3, 3),
             ttft_ms=None if first is None else round(first * 1e3, 3),
@@ -119,6 +119,7 @@ class AccessLog:
             route=common.route_name,
             request_id=entry.request.request_id,
             attempts=outcome.attempts,
+            **_apart(picked),
         )
         if picked is not None and _OK <= outcome.status < _REDIRECT:
             self._learn(outcome, picked, entry.request.request_body_bytes)
@@ -134,6 +135,8 @@ class AccessLog:
             member = self._directory.members.get(outcome.served)
             if member is not None:
                 member.endpoint.prefixes.learn(picked.chain)
+        if picked.prefill is not None and picked.prefill.chain:
+            picked.prefill.decision.picked.prefixes.learn(picked.prefill.chain)
 
     def _record(self, entry: HttpAccessLogEntry) -> Picked | None:
         metadata = entry.common_properties.metadata.filter_metadata
@@ -155,12 +158,28 @@ class AccessLog:
             member = self._directory.members.get(address)
             if member is not None:
                 self._prober.suspect(member.endpoint, path)
+        # The one that decodes answers for the one that prefills, of which nothing else is heard.
+        if picked is not None and picked.prefill is not None and outcome.status >= _SERVER_ERROR:
+            member = self._directory.members.get(picked.prefill.decision.picked.address)
+            if member is not None:
+                self._prober.suspect(member.endpoint, path)
+
+
+def _cached(picked: Picked | None) -> float | None:
+    """Tell the share of the prompt that is likely to have been cached where it was prefilled."""
+    prompt = None if picked is None else picked.prefill or picked
+    return None if prompt is None or not prompt.chain else round(prompt.cached, 3)
+
+
+def _apart(picked: Picked | None) -> dict[str, str]:
+    return {} if picked is None or picked.prefill is None else {"pod_prefill": picked.prefill.decision.picked.pod}
 
 
 def _went_smoothly(outcome: Outcome, picked: Picked) -> bool:
     """Tell the usual case from the rest: the picked endpoint served, at once, and nobody had trouble."""
     return (
         outcome.attempts <= 1
+        and (picked.prefill is None or outcome.status < _SERVER_ERROR)
         and outcome.status not in _UNAVAILABLE
         and outcome.details == "via_upstream"
         and outcome.served == picked.decision.endpoints[0].address

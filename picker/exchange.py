@@ -9,9 +9,11 @@ Rules, and everything that affects the state lives in this file:
 3. The pick travels as dynamic metadata: `envoy.lb` for the load balancer, `pointsman` for the access log.
 4. A request that nobody can serve, that may be shed while every pod is busy, or whose model the pool refuses, is
    answered here and now, in the shape of OpenAI's errors.
-5. Copies of a request that go to other pools see no metadata: what is picked for them travels as a header, all pools'
+5. Where prefill and decode are apart, the pick is the pod to decode; the one to prefill travels as a header, for the
+   copy that goes there, and the body says where both meet.  A request without a body has nothing to prefill.
+6. Copies of a request that go to other pools see no metadata: what is picked for them travels as a header, all pools'
    endpoints in one list, of which each copy goes to the first of its own pool.
-6. The response never passes here; a message about it is let pass.
+7. The response never passes here; a message about it is let pass.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from picker.decision import Decision, Dice, Drained, Profile, Request
+from picker.decision import NO_READY_ENDPOINT, Decision, Dice, Drained, Profile, Request
+from picker.disaggregation import arrange, draw_room, is_object
 from picker.models import locate, name, replace
 from picker.prompt import ENDS, Prompt, chain, read
-from picker.refusals import MODEL_NOT_FOUND, refuse
+from picker.refusals import MODEL_NOT_FOUND, NO_READY_PREFILL, UNKNOWN_POOL, refuse
 from picker.rules import Rules
 from picker.strategies import DEFAULT
 from picker.table import Table
@@ -32,6 +35,7 @@ from protos.pointsman.envoy.v1.ext_proc_pb2 import HttpHeaders, ProcessingReques
 
 DESTINATION = "x-gateway-destination-endpoint"
 MIRROR_DESTINATION = "x-pointsman-mirror-destination"
+PREFILL_DESTINATION = "x-pointsman-prefill-endpoint"
 MODEL_HEADER = "x-gateway-model-name"
 # The name of an InferenceObjective: llm-d's header, and the Inference Extension's.
 OBJECTIVE_HEADERS = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
@@ -47,10 +51,19 @@ _SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 _SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 
 
+class Split(Struct, eq=False):
+    """The pods that prefill, how one of them is chosen, and the port at which they are met; the pool's own decode."""
+
+    table: Table
+    profile: Profile
+    bootstrap_port: int
+
+
 class Pool(Struct, eq=False):
     """A pool as an exchange sees it.
 
     `table` is None until the control plane has told its endpoints: that is not the same as a pool that has none.
+    `apart` says that prefill and decode are, even while `split` is not known yet.
     """
 
     name: str
@@ -58,6 +71,24 @@ class Pool(Struct, eq=False):
     rules: Rules = Rules()
     table: Table | None = None
     profile: Profile = DEFAULT
+    apart: bool = False
+    split: Split | None = None
+
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether a choice needs the prompt."""
+        return self.profile.reads_prompt or (self.split is not None and self.split.profile.reads_prompt)
+
+
+class Prefill(Struct, eq=False):
+    """The part of a request that is prefilled elsewhere; all is as in `Picked`."""
+
+    decision: Decision
+    counted: bool = False
+    chain: Sequence[int] = ()
+    expected: bool = False
+    tokens: float = 0.0
+    cached: float = 0.0
 
 
 class Picked(Struct, eq=False):
@@ -68,7 +99,7 @@ class Picked(Struct, eq=False):
     the endpoint has to compute of it, and `cached` the share that it has not to; `label` the model's name in
     metrics.  `began` (seconds of the rim's clock), `decision_seconds` and
     `envoy` are the rim's to fill in; `counted` says whether the request is in its endpoint's count of requests in
-    flight.
+    flight.  With a `prefill` apart there is nothing of the prompt left to compute here.
     """
 
     identity: str
@@ -85,6 +116,7 @@ class Picked(Struct, eq=False):
     tokens: float = 0.0
     cached: float = 0.0
     label: str = ""
+    prefill: Prefill | None = None
 
 
 def _passing(kind: str) -> bytes:
@@ -189,23 +221,26 @@ class Exchange:
 
     def _receive_body(self, body: bytes) -> ProcessingResponse:
         self._length = len(body)
-        prompt = read(body) if self._pool.profile.reads_prompt else None
+        prompt = read(body) if self._pool.reads_prompt else None
         named = self._named(body, prompt)
         model = named or self._model
         target = self._pool.rules.target(named, self._dice) if named else model
-        response = self._pick(ProcessingResponse.FromString(_PASSING["request_body"]), model, target, prompt)
-        if target == model or self.picked is None:
+        response = ProcessingResponse.FromString(_PASSING["request_body"])
+        response = self._pick(response, model, target, prompt, meets=is_object(body))
+        picked = self.picked
+        if picked is None:
             return response
-        found = locate(body, named)
-        if found is not None:
-            rewritten = replace(body, found, target)
-            common = response.request_body.response
-            common.body_mutation.body = rewritten
+        sent = body
+        if target != model and (found := locate(body, named)) is not None:
+            sent = replace(body, found, target)
+        if picked.prefill is not None and self._pool.split is not None:
+            address = picked.prefill.decision.picked.address
+            sent = arrange(sent, address, self._pool.split.bootstrap_port, draw_room(self._dice))
+            _set_header(response, PREFILL_DESTINATION, address.encode())
+        if sent is not body:
+            response.request_body.response.body_mutation.body = sent
             # Envoy answers 500 when the length it was promised is not the length it gets.
-            option = common.header_mutation.set_headers.add()
-            option.header.key = "content-length"
-            option.header.raw_value = b"%d" % len(rewritten)
-            option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+            _set_header(response, _LENGTH_HEADER, b"%d" % len(sent))
         return response
 
     def _named(self, body: bytes, prompt: Prompt | None) -> str:
@@ -215,11 +250,19 @@ class Exchange:
         return (name(body) or "") if self._pool.rules.names_models else ""
 
     def _pick(
-        self, response: ProcessingResponse, model: str, target: str, prompt: Prompt | None = None
+        self,
+        response: ProcessingResponse,
+        model: str,
+        target: str,
+        prompt: Prompt | None = None,
+        *,
+        meets: bool = False,
     ) -> ProcessingResponse:
         self.done = True
         table = self._pool.table
         if table is None:
+            if self._pool.apart:
+                return self._refuse(UNKNOWN_POOL, model)
             # Nobody told us yet who there is; Envoy knows, and its fallback serves.
             return response
         rules = self._pool.rules
@@ -230,12 +273,21 @@ class Exchange:
         decision = self._pool.profile.decide(request, table, self._dice, explain=self._explain)
         if isinstance(decision, Drained):
             return self._refuse(decision.reason, model)
+        prefill = None
+        if meets and self._pool.split is not None:
+            split = self._pool.split
+            chosen = split.profile.decide(request, split.table, self._dice, explain=self._explain)
+            if isinstance(chosen, Drained):
+                return self._refuse(NO_READY_PREFILL if chosen.reason == NO_READY_ENDPOINT else chosen.reason, model)
+            prefill = Prefill(chosen, chain=links if split.profile.reads_prompt else ())
         identity = self._identify()
-        picked = self.picked = Picked(identity, self._pool.name, model, target, decision, chain=links)
-        picked.tokens = table.mean_tokens if self._length is None else self._length / BYTES_PER_TOKEN
-        if links:
-            picked.cached = ENDS[decision.endpoints[0].prefixes.match(links)] / ENDS[len(links)]
-            picked.tokens *= 1.0 - picked.cached
+        picked = self.picked = Picked(identity, self._pool.name, model, target, decision, prefill=prefill)
+        picked.chain = links if self._pool.profile.reads_prompt else ()
+        tokens = table.mean_tokens if self._length is None else self._length / BYTES_PER_TOKEN
+        for part in (picked,) if prefill is None else (picked, prefill):
+            if part.chain:
+                part.cached = ENDS[part.decision.picked.prefixes.match(part.chain)] / ENDS[len(part.chain)]
+            part.tokens = 0.0 if part is picked and prefill is not None else tokens * (1.0 - part.cached)
         fields = response.dynamic_metadata.fields
         fields["envoy.lb"].struct_value.fields[DESTINATION].string_value = ",".join(
             [endpoint.address for endpoint in decision.endpoints]
@@ -255,15 +307,19 @@ class Exchange:
             for endpoint in decision.endpoints
         ]
         if addresses:
-            answer = response.request_body if response.HasField("request_body") else response.request_headers
-            option = answer.response.header_mutation.set_headers.add()
-            option.header.key = MIRROR_DESTINATION
-            option.header.raw_value = ",".join(addresses).encode()
-            option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+            _set_header(response, MIRROR_DESTINATION, ",".join(addresses).encode())
 
     def _refuse(self, reason: str, model: str) -> ProcessingResponse:
         self.refused = reason
         return refuse(reason, model, self._pool.name, retry_after=1 + int(self._dice() * _RETRY_SPREAD))
+
+
+def _set_header(response: ProcessingResponse, key: str, value: bytes) -> None:
+    answer = response.request_body if response.HasField("request_body") else response.request_headers
+    option = answer.response.header_mutation.set_headers.add()
+    option.header.key = key
+    option.header.raw_value = value
+    option.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
 def _subset(metadata: Metadata) -> frozenset[str] | None:

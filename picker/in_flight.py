@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from picker.exchange import Picked
+from picker.exchange import Picked, Prefill
 from picker.table import Endpoint
 
 MAX_AGE = 25 * 3600.0
@@ -29,30 +29,35 @@ class InFlight:
         return list(self._records.values())
 
     def begin(self, picked: Picked) -> None:
-        """Count a request at the endpoint picked for it."""
+        """Count a request at the endpoint picked for it, and at that which prefills.
+
+        Nobody tells when a prefill ends: it counts as long as the whole request, unless its pod reports being idle.
+        """
         self._records[picked.identity] = picked
-        picked.counted = True
-        endpoint = picked.decision.endpoints[0]
-        endpoint.begin(picked.tokens)
-        if picked.chain:
-            picked.expected = endpoint.prefixes.expect(picked.chain)
+        for part in _parts(picked):
+            part.counted = True
+            endpoint = part.decision.endpoints[0]
+            endpoint.begin(part.tokens)
+            if part.chain:
+                part.expected = endpoint.prefixes.expect(part.chain)
 
     def finish(self, identity: str) -> Picked | None:
         """Take out the record of a finished request; None where there is none (any more)."""
         picked = self._records.pop(identity, None)
         if picked is not None:
-            _discount(picked)
+            for part in _parts(picked):
+                _discount(part)
         return picked
 
     def oldest(self, endpoint: Endpoint) -> float | None:
         """When the oldest request still counted at the endpoint began (seconds)."""
-        return min((picked.began for picked in self._counted(endpoint)), default=None)
+        return min((picked.began for picked, _ in self._counted(endpoint)), default=None)
 
     def discount(self, endpoint: Endpoint, before: float) -> int:
         """Stop counting the endpoint's requests that began before a time; their records stay.  Returns how many."""
-        stale = [picked for picked in self._counted(endpoint) if picked.began < before]
-        for picked in stale:
-            _discount(picked)
+        stale = [part for picked, part in self._counted(endpoint) if picked.began < before]
+        for part in stale:
+            _discount(part)
         return len(stale)
 
     def forget_envoy(self, envoy: str) -> int:
@@ -68,23 +73,31 @@ class InFlight:
             stale.append(picked)
         return self._drop(stale)
 
-    def _counted(self, endpoint: Endpoint) -> Iterator[Picked]:
+    def _counted(self, endpoint: Endpoint) -> Iterator[tuple[Picked, Picked | Prefill]]:
         return (
-            picked for picked in self._records.values() if picked.counted and picked.decision.endpoints[0] is endpoint
+            (picked, part)
+            for picked in self._records.values()
+            for part in _parts(picked)
+            if part.counted and part.decision.endpoints[0] is endpoint
         )
 
     def _drop(self, gone: list[Picked]) -> int:
         for picked in gone:
-            _discount(picked)
+            for part in _parts(picked):
+                _discount(part)
             del self._records[picked.identity]
         return len(gone)
 
 
-def _discount(picked: Picked) -> None:
-    if picked.counted:
-        picked.counted = False
-        endpoint = picked.decision.endpoints[0]
-        endpoint.end(picked.tokens)
-        if picked.expected:
-            picked.expected = False
-            endpoint.prefixes.withdraw(picked.chain)
+def _parts(picked: Picked) -> tuple[Picked | Prefill, ...]:
+    return (picked,) if picked.prefill is None else (picked, picked.prefill)
+
+
+def _discount(part: Picked | Prefill) -> None:
+    if part.counted:
+        part.counted = False
+        endpoint = part.decision.endpoints[0]
+        endpoint.end(part.tokens)
+        if part.expected:
+            part.expected = False
+            endpoint.prefixes.withdraw(part.chain)

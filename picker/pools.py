@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from picker.exchange import NAMESPACE, Pool
+from picker.exchange import NAMESPACE, Pool, Split
 from picker.rules import Rules
 from picker.strategies import DEFAULT, PROFILES
 from picker.table import Endpoint, Table
@@ -77,7 +77,7 @@ class Directory:
         pools.node.cluster = self.group
         pools.node.metadata.fields["role"].string_value = "picker"
         # No names at all on a type's first request subscribes to all of it.
-        self._subscribed = {message.cluster for _, message in self._told.values()}
+        self._subscribed = self._wanted()
         if not self._subscribed:
             return [pools]
         held = {
@@ -130,7 +130,7 @@ class Directory:
             self._assignments[name] = _Assignment("", {})
 
     def _subscribe(self) -> Iterable[DeltaDiscoveryRequest]:
-        wanted = {message.cluster for _, message in self._told.values()}
+        wanted = self._wanted()
         added, dropped = wanted - self._subscribed, self._subscribed - wanted
         self._subscribed = wanted
         for name in dropped:
@@ -142,6 +142,9 @@ class Directory:
                 resource_names_unsubscribe=sorted(dropped),
             )
 
+    def _wanted(self) -> set[str]:
+        return {cluster for _, message in self._told.values() for cluster in _clusters(message)}
+
     def _rebuild(self) -> None:
         before, self.members = self.members, {}
         pools: dict[str, Pool] = {}
@@ -150,20 +153,30 @@ class Directory:
             pool.cluster = message.cluster
             pool.profile = PROFILES.get(message.strategy, DEFAULT)
             pool.rules = Rules.of(message)
-            assignment = self._assignments.get(message.cluster)
-            if assignment is not None:
-                table = pool.table = pool.table or Table()
-                # Zero stands for the default (pool.proto).
-                table.queue_threshold = message.thresholds.queue or _QUEUE_THRESHOLD
-                table.kv_threshold = message.thresholds.kv_cache or _KV_THRESHOLD
-                table.replace(
-                    self._enlist(address, pod, table, message.runtime, before)
-                    for address, pod in assignment.rows.items()
-                )
-            else:
-                pool.table = None
+            pool.apart = message.HasField("disaggregation")
+            if any(cluster not in self._assignments for cluster in _clusters(message)):
+                pool.table = pool.split = None
+                continue
+            pool.table = self._fill(pool.table, message, message.cluster, before)
+            if not pool.apart:
+                pool.split = None
+                continue
+            apart = message.disaggregation
+            prefill = self._fill(pool.split.table if pool.split else None, message, apart.prefill_cluster, before)
+            pool.split = Split(prefill, PROFILES.get(apart.prefill_strategy, DEFAULT), apart.bootstrap_port)
         self.pools = pools
         self.pool_of_cluster = {pool.cluster: pool for pool in pools.values()}
+
+    def _fill(self, table: Table | None, message: pool_pb2.Pool, cluster: str, before: Mapping[str, Member]) -> Table:
+        filled = table or Table()
+        # Zero stands for the default (pool.proto).
+        filled.queue_threshold = message.thresholds.queue or _QUEUE_THRESHOLD
+        filled.kv_threshold = message.thresholds.kv_cache or _KV_THRESHOLD
+        filled.replace(
+            self._enlist(address, pod, filled, message.runtime, before)
+            for address, pod in self._assignments[cluster].rows.items()
+        )
+        return filled
 
     def _enlist(self, address: str, pod: str, table: Table, dialect: int, before: Mapping[str, Member]) -> Endpoint:
         member = self.members.get(address)
@@ -175,6 +188,12 @@ class Directory:
         endpoint = known.endpoint if known is not None and known.endpoint.pod == pod else Endpoint(address, pod)
         self.members[address] = Member(endpoint, dialect, (table,))
         return endpoint
+
+
+def _clusters(message: pool_pb2.Pool) -> tuple[str, ...]:
+    if not message.HasField("disaggregation"):
+        return (message.cluster,)
+    return (message.cluster, message.disaggregation.prefill_cluster)
 
 
 def _rows(assignment: ClusterLoadAssignment) -> Iterator[tuple[str, str]]:

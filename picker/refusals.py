@@ -16,6 +16,7 @@ from protos.pointsman.envoy.v1.ext_proc_pb2 import ImmediateResponse, Processing
 
 MODEL_NOT_FOUND = "model_not_found"
 UNKNOWN_POOL = "unknown_pool"
+NO_READY_PREFILL = "no_ready_prefill_endpoint"
 
 
 class _Answer(NamedTuple):
@@ -28,6 +29,7 @@ class _Answer(NamedTuple):
 
 _ANSWERS = {
     NO_READY_ENDPOINT: _Answer(503, "service_unavailable_error", "No pod of the pool {pool} is ready{about}."),
+    NO_READY_PREFILL: _Answer(503, "service_unavailable_error", "No prefill pod of the pool {pool} is ready{about}."),
     UNKNOWN_POOL: _Answer(
         503, "service_unavailable_error", "The pool {pool} is not known to the endpoint picker{about}."
     ),

@@ -128,11 +128,21 @@ class Picker:
                     reason=picked.decision.reason,
                     candidates=picked.decision.trace.rows(),
                 )
+            if picked.prefill is not None and picked.prefill.decision.trace is not None:
+                self._log.explain(
+                    "Prefill Pod Picked",
+                    id=picked.identity,
+                    pool=pool.name,
+                    reason=picked.prefill.decision.reason,
+                    candidates=picked.prefill.decision.trace.rows(),
+                )
             self._telemetry.decide(picked)
             self._in_flight.begin(picked)
             for used in (pool, *exchange.mirrors):
                 if used.table is not None:
                     used.table.used_at = now
+            if pool.split is not None:
+                pool.split.table.used_at = now
         elif exchange.refused:
             self._telemetry.refuse(pool.name, exchange.refused)
             if self._explain:

@@ -120,6 +120,7 @@ class Pool(_message.Message):
     OBJECTIVES_FIELD_NUMBER: _builtins.int
     REWRITES_FIELD_NUMBER: _builtins.int
     THRESHOLDS_FIELD_NUMBER: _builtins.int
+    DISAGGREGATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"namespace/name"; also the value of the gRPC metadata key x-pointsman-pool, by which Envoy says
     on each exchange which pool it asks for.
@@ -148,6 +149,10 @@ class Pool(_message.Message):
     def thresholds(self) -> Global___Thresholds:
         """Beyond these a pod counts as saturated."""
 
+    @_builtins.property
+    def disaggregation(self) -> Global___Disaggregation:
+        """Set where prefill and decode are apart: `cluster` and `strategy` are then those of the pods that decode."""
+
     def __init__(
         self,
         *,
@@ -160,14 +165,45 @@ class Pool(_message.Message):
         objectives: _abc.Iterable[Global___Objective] | None = ...,
         rewrites: _abc.Iterable[Global___Rewrite] | None = ...,
         thresholds: Global___Thresholds | None = ...,
+        disaggregation: Global___Disaggregation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["disaggregation", b"disaggregation", "thresholds", b"thresholds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "models", b"models", "name", b"name", "objectives", b"objectives", "rewrites", b"rewrites", "runtime", b"runtime", "strategy", b"strategy", "thresholds", b"thresholds", "unlisted", b"unlisted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "disaggregation", b"disaggregation", "models", b"models", "name", b"name", "objectives", b"objectives", "rewrites", b"rewrites", "runtime", b"runtime", "strategy", b"strategy", "thresholds", b"thresholds", "unlisted", b"unlisted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pool: _TypeAlias = Pool  # noqa: Y015
+
+@_typing.final
+class Disaggregation(_message.Message):
+    """SGLang's split of prefill and decode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFILL_CLUSTER_FIELD_NUMBER: _builtins.int
+    BOOTSTRAP_PORT_FIELD_NUMBER: _builtins.int
+    PREFILL_STRATEGY_FIELD_NUMBER: _builtins.int
+    prefill_cluster: _builtins.str
+    """The cluster of the pods that prefill, and the name of its ClusterLoadAssignment."""
+    bootstrap_port: _builtins.int
+    """Where decode servers meet those that prefill."""
+    prefill_strategy: Global___Strategy.ValueType
+    """How a pod to prefill is chosen."""
+    def __init__(
+        self,
+        *,
+        prefill_cluster: _builtins.str = ...,
+        bootstrap_port: _builtins.int = ...,
+        prefill_strategy: Global___Strategy.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bootstrap_port", b"bootstrap_port", "prefill_cluster", b"prefill_cluster", "prefill_strategy", b"prefill_strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disaggregation: _TypeAlias = Disaggregation  # noqa: Y015
 
 @_typing.final
 class Objective(_message.Message):
