@@ -14,6 +14,9 @@ DESTINATION = "x-gateway-destination-endpoint"
 MIRROR_DESTINATION = "x-pointsman-mirror-destination"
 """The endpoints chosen for a request's copies, in the shape of DESTINATION: each copy goes to the first of its own."""
 
+PREFILL_DESTINATION = "x-pointsman-prefill-endpoint"
+"""The endpoint chosen to prefill a request, "ip:port": its copy for that pod sees no metadata."""
+
 SERVED = "x-gateway-destination-endpoint-served"
 """The endpoint that Envoy went to (endpoint picker protocol)."""
 
@@ -23,7 +26,7 @@ OBJECTIVES = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 EXAMINED = "x-pointsman-examined"
 """Set once a request's body was searched for the model, so that the second choice of a route differs from the first."""
 
-CLIENT_MAY_NOT_SET = (MODEL, DESTINATION, MIRROR_DESTINATION, EXAMINED)
+CLIENT_MAY_NOT_SET = (MODEL, DESTINATION, MIRROR_DESTINATION, PREFILL_DESTINATION, EXAMINED)
 """Headers that steer the request; Envoy drops the client's own before anything reads them."""
 
 LOAD_BALANCING = "envoy.lb"

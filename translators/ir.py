@@ -138,12 +138,21 @@ class Picker:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """Prefill and decode apart: where SGLang's servers meet, and how a pod of each role is chosen."""
+
+    bootstrap_port: int
+    prefill: Strategy = "default"
+    decode: Strategy = "default"
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """An InferencePool. `name` is "namespace/name".
 
     picker: who picks, None for our own picker. picker_away: whether it has no ready endpoint and may be passed over.
     runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
-    rewrites: in order of precedence.
+    rewrites: in order of precedence. split: None where every pod does both prefill and decode.
     """
 
     name: str
@@ -159,6 +168,12 @@ class Pool:
     models: tuple[Model, ...] = ()
     objectives: tuple[Objective, ...] = ()
     rewrites: tuple[Rewrite, ...] = ()
+    split: Split | None = None
+
+    @property
+    def prefill_cluster(self) -> str:
+        """The cluster of the pods that prefill, where roles are split; the pool's own is that of those that decode."""
+        return f"{self.cluster}/prefill"
 
     @property
     def declared(self) -> dict[str, int]:
@@ -169,12 +184,13 @@ class Pool:
     def wants_body(self, model: StringMatch | None) -> bool:
         """Whether the picker must see the bodies of a route that matches on `model`, or on no model at all (None).
 
-        It must in order to compare prompts, to rename a model, and to learn the name of a model where that matters and
-        routing has not found it. A picker that is not ours always sees them.
+        It must in order to compare prompts, to rename a model, to say where prefill and decode servers meet, and to
+        learn the name of a model where that matters and routing has not found it. A picker that is not ours always
+        sees them.
         """
         if self.picker is not None:
             return not self.picker_away
-        if self.strategy == "prefix cache":
+        if self.strategy == "prefix cache" or self.split is not None:
             return True
         if model is None:
             return bool(self.models or self.rewrites) or self.unlisted == "refused"

@@ -16,7 +16,14 @@ from google.protobuf.message import Message
 
 from resources import World
 from translators import ir, statuses
-from translators.emit.cluster import assignment_of, cluster_of, mirror_cluster_of, picker_cluster_of, pool_of
+from translators.emit.cluster import (
+    assignment_of,
+    cluster_of,
+    mirror_cluster_of,
+    picker_cluster_of,
+    pool_of,
+    prefill_cluster_of,
+)
 from translators.emit.listener import listener_of, route_configuration
 from translators.emit.packing import TYPE_PREFIX
 from translators.emit.virtual_host import routes_of
@@ -121,6 +128,8 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
         yield memo(_cluster, backend, settings.connection_buffer_limit)
         if isinstance(backend, ir.Pool) and backend.picker is None:
             yield memo(_pool, backend)
+            if backend.split is not None:
+                yield memo(_prefill_cluster, backend, settings.connection_buffer_limit)
     for backend in gateway.mirrored:
         yield memo(_mirror_cluster, backend, settings.connection_buffer_limit)
     for picker in gateway.pickers:
@@ -164,6 +173,11 @@ class _Same(Generic[T]):
 def _cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
     message = cluster_of(backend, connection_buffer_limit)
     return Resource(CLUSTER, backend.cluster, message, backend.origin, pulls=(ENDPOINTS, backend.cluster))
+
+
+def _prefill_cluster(pool: ir.Pool, connection_buffer_limit: int) -> Resource:
+    message = prefill_cluster_of(pool, connection_buffer_limit)
+    return Resource(CLUSTER, message.name, message, pool.origin, pulls=(ENDPOINTS, message.name))
 
 
 def _mirror_cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
@@ -215,7 +229,7 @@ def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
             PoolSummary(
                 backend.name,
                 _models_of(backend, hosts),
-                tuple((each.pod, str(each)) for each in endpoints[backend.cluster]),
+                tuple((each.pod, str(each)) for cluster in _clusters_of(backend) for each in endpoints[cluster]),
             )
             for backend in gateway.backends
             if isinstance(backend, ir.Pool)
@@ -228,6 +242,10 @@ def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
             if (models := tuple(routable(host)))
         ),
     )
+
+
+def _clusters_of(pool: ir.Pool) -> tuple[str, ...]:
+    return (pool.cluster,) if pool.split is None else (pool.prefill_cluster, pool.cluster)
 
 
 def _models_of(pool: ir.Pool, hosts: list[ir.VirtualHost]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ GATEWAY_API = "gateway.networking.k8s.io/v1"
 POOL_API = "inference.networking.k8s.io/v1"
 X_API = "inference.networking.x-k8s.io/v1alpha2"
 LLM_D_API = "llm-d.ai/v1alpha2"
+TRAFFIC_API = "inferenceextension.alibabacloud.com/v1alpha1"
 POLICY_API = "gateway.envoyproxy.io/v1alpha1"
 
 names = st.sampled_from(["a", "a", "a", "b"])
@@ -333,7 +334,25 @@ def in_both_groups(each: st.SearchStrategy[Document]) -> st.SearchStrategy[Docum
     return st.tuples(each, st.sampled_from([X_API, LLM_D_API])).map(lambda drawn: {**drawn[0], "apiVersion": drawn[1]})
 
 
-declarations = st.one_of(models, in_both_groups(objectives), in_both_groups(rewrites))
+traffic_policies = an_object(
+    TRAFFIC_API,
+    "InferenceTrafficPolicy",
+    record(
+        {"poolRef": record({"name": names}, group=rarely(groups))},
+        modelServerRuntime=st.sampled_from(["sglang", "sglang", "SGLang", "vllm", "?"]),
+        profile=record(
+            {},
+            pd=record(
+                {"pdRoleLabelName": st.sampled_from(["app", "tier"])},
+                trafficPolicy=record({}, prefixCache=record({}, mode=st.sampled_from(["estimate", "?"]))),
+                prefillPolicyRef=st.sampled_from(["prefixCache", "?"]),
+                decodePolicyRef=st.sampled_from(["prefixCache", "?"]),
+                kvTransfer=record({"bootstrapPort": ports}),
+            ),
+        ),
+    ),
+)
+declarations = st.one_of(models, in_both_groups(objectives), in_both_groups(rewrites), traffic_policies)
 targets = record({"kind": st.sampled_from(["Gateway", "HTTPRoute", "Service"]), "name": names}, sectionName=names)
 client_policies = an_object(
     POLICY_API,

@@ -24,8 +24,8 @@ from protos.pointsman.picker.v1 import pool_pb2
 from translators import ir
 from translators.emit.packing import extension, milliseconds, pack, struct
 from translators.emit.virtual_host import retry_policy
-from translators.features import mirror
-from translators.headers import DESTINATION, LOAD_BALANCING, MIRROR_DESTINATION, POINTSMAN, SERVED
+from translators.features import disaggregation, mirror
+from translators.headers import DESTINATION, LOAD_BALANCING, MIRROR_DESTINATION, POINTSMAN, PREFILL_DESTINATION, SERVED
 
 # LLM requests last long, so that many run at once; the pods' own queues are the limit, not Envoy's default of 1024.
 _UNLIMITED = 1_000_000_000
@@ -84,7 +84,20 @@ def mirror_cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> clus
         ir.Mirror(backend).cluster,
         backend.cluster,
         options,
-        _picked_by_header() if isinstance(backend, ir.Pool) else _least_request(),
+        _picked_by_header(MIRROR_DESTINATION) if isinstance(backend, ir.Pool) else _least_request(),
+        connection_buffer_limit,
+    )
+
+
+def prefill_cluster_of(pool: ir.Pool, connection_buffer_limit: int) -> cluster.Cluster:
+    """Return the cluster of the pods that prefill; what they get are copies, of which nobody waits for an answer."""
+    options = _http_options(pool, retries=False)
+    options.common_http_protocol_options = core.HttpProtocolOptions(max_stream_duration=disaggregation.LONGEST)
+    return _cluster(
+        pool.prefill_cluster,
+        pool.prefill_cluster,
+        options,
+        _picked_by_header(PREFILL_DESTINATION),
         connection_buffer_limit,
     )
 
@@ -180,10 +193,21 @@ def pool_of(pool: ir.Pool) -> pool_pb2.Pool:
             for model in pool.models
         ],
         runtime=_RUNTIME[pool.runtime],
-        strategy=_STRATEGY[pool.strategy],
+        strategy=_STRATEGY[pool.split.decode if pool.split else pool.strategy],
         unlisted=_UNLISTED[pool.unlisted],
         objectives=[pool_pb2.Objective(name=each.name, priority=each.priority) for each in pool.objectives],
         rewrites=[pool_pb2.Rewrite(models=each.models, targets=_targets(each.targets)) for each in pool.rewrites],
+        disaggregation=_disaggregation(pool),
+    )
+
+
+def _disaggregation(pool: ir.Pool) -> pool_pb2.Disaggregation | None:
+    if pool.split is None:
+        return None
+    return pool_pb2.Disaggregation(
+        prefill_cluster=pool.prefill_cluster,
+        bootstrap_port=pool.split.bootstrap_port,
+        prefill_strategy=_STRATEGY[pool.split.prefill],
     )
 
 
@@ -196,9 +220,13 @@ def _http_options(backend: ir.Backend, *, retries: bool) -> http.HttpProtocolOpt
         http2_protocol_options=core.Http2ProtocolOptions() if backend.h2c else None,
         http_protocol_options=None if backend.h2c else core.Http1ProtocolOptions(),
     )
-    return http.HttpProtocolOptions(
-        explicit_http_config=explicit, retry_policy=retry_policy(retries=True) if retries else None
-    )
+    made = http.HttpProtocolOptions(explicit_http_config=explicit)
+    if retries:
+        split = isinstance(backend, ir.Pool) and backend.split is not None
+        made.retry_policy = retry_policy(retries=True, unsent=split)
+        if isinstance(backend, ir.Pool) and split:
+            made.request_mirror_policies = disaggregation.policies(backend)
+    return made
 
 
 @lru_cache(maxsize=1)
@@ -239,12 +267,12 @@ def _picked_by_others() -> cluster.LoadBalancingPolicy:
     )
 
 
-@lru_cache(maxsize=1)
-def _picked_by_header() -> cluster.LoadBalancingPolicy:
+@lru_cache(maxsize=2)
+def _picked_by_header(name: str) -> cluster.LoadBalancingPolicy:
     """Follow the list for copies, which see no metadata; without one, balance by least request."""
     return _override_host(
         override_host.OverrideHost(
-            override_host_sources=[override_host.OverrideHostOverrideHostSource(header=MIRROR_DESTINATION)],
+            override_host_sources=[override_host.OverrideHostOverrideHostSource(header=name)],
             fallback_policy=_least_request(),
         )
     )

@@ -22,7 +22,16 @@ from envoy_data_plane.google.protobuf import Any
 from translators import ir
 from translators.emit.packing import milliseconds
 from translators.expressions import matches
-from translators.features import body_limit, foreign_picker, local_replies, mirror, model_finder, models_list, picker
+from translators.features import (
+    body_limit,
+    disaggregation,
+    foreign_picker,
+    local_replies,
+    mirror,
+    model_finder,
+    models_list,
+    picker,
+)
 from translators.headers import EXAMINED, MODEL
 from translators.memo import Memo
 from translators.settings import ModelFinder
@@ -208,7 +217,8 @@ def _action(rule: ir.Route, shares: list[ir.Weighted]) -> route.RouteAction:
     if rule.attempt_timeout is not None:
         # A route's policy replaces its clusters', and a Service's share is not to be retried unasked.
         retries = all(isinstance(share.backend, ir.Pool) for share in shares)
-        action.retry_policy = retry_policy(retries=retries, attempt_timeout=rule.attempt_timeout)
+        unsent = any(pool.split for pool in rule.pools)
+        action.retry_policy = retry_policy(retries=retries, attempt_timeout=rule.attempt_timeout, unsent=unsent)
     if len(shares) == 1 and shares[0].backend is not None:
         action.cluster = shares[0].backend.cluster
     else:
@@ -224,11 +234,11 @@ def _share(rule: ir.Route, share: ir.Weighted) -> route.WeightedClusterClusterWe
     return route.WeightedClusterClusterWeight(name=name, weight=share.weight, typed_per_filter_config=dict(config))
 
 
-def retry_policy(*, retries: bool, attempt_timeout: int | None = None) -> route.RetryPolicy:
+def retry_policy(*, retries: bool, attempt_timeout: int | None = None, unsent: bool = False) -> route.RetryPolicy:
     """Return how requests to a pool are retried: on the endpoints that the picker named, before any byte of an answer.
 
     The picker names alternatives in order; when they are used up, the fallback must not choose a host that was tried.
-    attempt_timeout: milliseconds.
+    attempt_timeout: milliseconds. unsent: only where nothing was sent to the one before.
     """
     policy = route.RetryPolicy()
     if retries:
@@ -240,6 +250,8 @@ def retry_policy(*, retries: bool, attempt_timeout: int | None = None) -> route.
             retry_host_predicate=[_not_tried_before()],
             retry_back_off=route.RetryPolicyRetryBackOff(base_interval=milliseconds(5), max_interval=milliseconds(20)),
         )
+        if unsent:
+            policy.retry_on, policy.retriable_status_codes = disaggregation.RETRY_ON, []
     if attempt_timeout is not None:
         policy.per_try_timeout = milliseconds(attempt_timeout)
     return policy

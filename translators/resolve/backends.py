@@ -12,6 +12,10 @@ from translators.resolve.index import Index
 from translators.resolve.pickers import H2C, RESOLVED, endpoints_of_picker
 from translators.resolve.pool_kinds import KINDS, AnyPool
 from translators.resolve.pools import pool_of
+from translators.resolve.traffic import traffic_of
+
+# What a pod's role label says (SGLang, --disaggregation-mode).
+_PREFILL, _DECODE = "prefill", "decode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +93,22 @@ class Backends:
         if key not in self._pools:
             found = pool_of(self._index, pool)
             if isinstance(found, ir.Pool):
-                self._assign(found, endpoints_of_pool(self._index, pool))
+                self._assign_pool(found, pool)
                 if found.picker is not None:
                     there = endpoints_of_picker(self._index, found.picker)
                     self._assign(found.picker, there)
                     found = replace(found, picker_away=found.fail_open and not there)
             self._pools[key] = found
         return self._pools[key]
+
+    def _assign_pool(self, found: ir.Pool, pool: AnyPool) -> None:
+        if found.split is None:
+            self._assign(found, endpoints_of_pool(self._index, pool))
+            return
+        label = traffic_of(self._index, pool).role_label
+        self._assign(found, endpoints_of_pool(self._index, pool, (label, _DECODE)))
+        cluster, there = found.prefill_cluster, endpoints_of_pool(self._index, pool, (label, _PREFILL))
+        self.assignments[cluster] = ir.Assignment(cluster, found.origin, there)
 
     def _pool(self, namespace: str, ref: BackendObjectReference) -> ir.Pool | ir.Problem:
         pool = self._index.world.get(KINDS[ref.group], namespace, ref.name)

@@ -8,9 +8,12 @@ from translators.resolve.index import Index
 from translators.resolve.pool_kinds import AnyPool, labels_of, ports_of
 
 
-def endpoints_of_pool(index: Index, pool: AnyPool) -> tuple[ir.Endpoint, ...]:
-    """Return the ready pods that the pool selects, once for each of its ports that is active."""
-    wanted, ports = labels_of(pool).items(), ports_of(pool)
+def endpoints_of_pool(index: Index, pool: AnyPool, role: tuple[str, str] | None = None) -> tuple[ir.Endpoint, ...]:
+    """Return the ready pods that the pool selects, once for each of its ports that is active.
+
+    role: a label that they must have as well, where only the pods of one role are meant.
+    """
+    wanted, ports = {*labels_of(pool).items(), *((role,) if role else ())}, ports_of(pool)
     return tuple(
         sorted(
             (

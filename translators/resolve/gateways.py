@@ -36,6 +36,7 @@ from translators.resolve.policies import (
 from translators.resolve.pool_kinds import AnyPool, all_pools
 from translators.resolve.pools import advice_on
 from translators.resolve.routes import Rule, precedence, routes_of, rules_of
+from translators.resolve.traffic import traffic_states
 from translators.settings import Settings
 
 GATEWAY_GROUP = "gateway.networking.k8s.io"
@@ -149,7 +150,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
         gateway_states=tuple(gateway_states),
         route_states=route_states,
         pool_states=_pool_states(world, backends, attachments),
-        declared_states=tuple(declared.states(index)),
+        declared_states=(*declared.states(index), *traffic_states(index)),
         policy_states=states(index),
         strays=tuple(_strays(index, settings)),
         classes=classes,
@@ -348,8 +349,9 @@ def _gateway(
             )
         )
     used |= mirrored
-    pools = (backend for backend in used.values() if isinstance(backend, ir.Pool))
+    pools = [backend for backend in used.values() if isinstance(backend, ir.Pool)]
     pickers = {pool.picker.cluster: pool.picker for pool in pools if pool.picker}
+    prefill = {pool.prefill_cluster for pool in pools if pool.split}
     return ir.Gateway(
         name=name,
         origin=str(gateway.key),
@@ -357,7 +359,7 @@ def _gateway(
         backends=tuple(used[cluster] for cluster in sorted(used)),
         mirrored=tuple(mirrored[cluster] for cluster in sorted(mirrored)),
         pickers=tuple(pickers[cluster] for cluster in sorted(pickers)),
-        assignments=tuple(backends.assignments[cluster] for cluster in sorted({*used, *pickers})),
+        assignments=tuple(backends.assignments[cluster] for cluster in sorted({*used, *pickers, *prefill})),
     )
 
 

@@ -17,6 +17,7 @@ from resources import (
     InferenceModel,
     InferenceModelRewrite,
     InferenceObjective,
+    InferenceTrafficPolicy,
     Object,
     Pod,
     ReferenceGrant,
@@ -58,6 +59,7 @@ class Index:
     models: Mapping[PoolKey, tuple[InferenceModel, ...]]
     objectives: Mapping[PoolKey, tuple[AnyObjective, ...]]
     rewrites: Mapping[PoolKey, tuple[AnyRewrite, ...]]
+    traffic_policies: Mapping[tuple[str, str], tuple[InferenceTrafficPolicy, ...]]
     slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]]
     pods: Mapping[str, tuple[Pod, ...]]
     grants: Mapping[str, tuple[ReferenceGrant, ...]]
@@ -76,6 +78,9 @@ class Index:
             *world.all(InferenceModelRewrite).values(),
             *world.all(XInferenceModelRewrite).values(),
         ]
+        traffic: dict[tuple[str, str], list[InferenceTrafficPolicy]] = defaultdict(list)
+        for policy in sorted(world.all(InferenceTrafficPolicy).values(), key=age):
+            traffic[policy.key.namespace, policy.spec.pool_ref.name].append(policy)
         slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
         for each in world.all(EndpointSlice).values():
             if service := each.metadata.labels.get(SERVICE_NAME_LABEL):
@@ -91,6 +96,7 @@ class Index:
             models=_by_pool(world.all(InferenceModel).values()),
             objectives=_by_pool(objectives),
             rewrites=_by_pool(rewrites),
+            traffic_policies={key: tuple(items) for key, items in traffic.items()},
             slices={key: tuple(items) for key, items in slices.items()},
             pods={key: tuple(items) for key, items in pods.items()},
             grants={key: tuple(items) for key, items in grants.items()},

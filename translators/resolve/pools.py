@@ -17,20 +17,11 @@ from translators.resolve.declared import models_of, objectives_of, rewrites_of
 from translators.resolve.index import Index
 from translators.resolve.pickers import H2C, RESOLVED, picker_of
 from translators.resolve.pool_kinds import AnyPool, picker_ref_of
+from translators.resolve.traffic import RUNTIMES, traffic_of
 
 T = TypeVar("T")
 
 
-_RUNTIMES: Mapping[str, ir.Runtime] = {
-    "vllm": "vllm",
-    "sglang": "sglang",
-    "tensorrt-llm": "tensorrt-llm",
-    "trt-llm": "tensorrt-llm",
-    "trtllm": "tensorrt-llm",
-    "triton": "triton",
-    "triton-tensorrt-llm": "triton",
-    "tgi": "tgi",
-}
 _STRATEGIES: Mapping[str, ir.Strategy] = {"default": "default", "prefix_cache": "prefix cache"}
 
 
@@ -46,26 +37,29 @@ def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
     if isinstance(picker, ir.Problem):
         return picker
     ref = picker_ref_of(pool)
+    traffic = traffic_of(index, pool)
     return ir.Pool(
         name=f"{namespace}/{name}{shown}",
         cluster=f"{'inferencepool' if stable else 'xinferencepool'}/{namespace}/{name}",
         origin=str(pool.key),
-        fail_open=ref is not None and ref.failure_mode == "FailOpen",
+        # Without the picker the servers of a split pool would not know where to meet.
+        fail_open=traffic.split is None and ref is not None and ref.failure_mode == "FailOpen",
         picker=picker,
         h2c=isinstance(pool, InferencePool) and pool.spec.app_protocol == H2C,
-        runtime=_annotated(pool, RUNTIME_ANNOTATION, _RUNTIMES, "vllm")[0],
+        runtime=traffic.runtime or _annotated(pool, RUNTIME_ANNOTATION, RUNTIMES, "vllm")[0],
         strategy=_annotated(pool, STRATEGY_ANNOTATION, _STRATEGIES, "default")[0],
         unlisted=_annotated(pool, UNLISTED_ANNOTATION, _unlisted(pool), _unlisted(pool)["serve"])[0],
         models=models_of(index, pool),
         objectives=objectives_of(index, pool),
         rewrites=rewrites_of(index, pool),
+        split=traffic.split,
     )
 
 
 def advice_on(pool: AnyPool) -> tuple[ir.Problem, ...]:
     """Return what is wrong with a pool that is served all the same: annotations whose defaults apply."""
     found = (
-        _annotated(pool, RUNTIME_ANNOTATION, _RUNTIMES, "vllm")[1],
+        _annotated(pool, RUNTIME_ANNOTATION, RUNTIMES, "vllm")[1],
         _annotated(pool, STRATEGY_ANNOTATION, _STRATEGIES, "default")[1],
         _annotated(pool, UNLISTED_ANNOTATION, _unlisted(pool), "standard")[1],
     )

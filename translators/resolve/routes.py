@@ -74,7 +74,8 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
             problems.append(found)
         backend = None if isinstance(found, ir.Problem) else found
         shares.append(ir.Weighted(ref.weight, backend, to_pool=ref.kind == "InferencePool"))
-    mirrors, broken = _mirrors(route, rule, where, backends)
+    split = any(isinstance(share.backend, ir.Pool) and share.backend.split for share in shares)
+    mirrors, broken = _mirrors(route, rule, where, backends, split=split)
     problems += broken
     if not rule.backend_refs and not refusal:
         refusal = f"HTTPRoute {route.key.namespace}/{route.key.name}: {where} has no backendRefs."
@@ -93,7 +94,7 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
 
 
 def _mirrors(
-    route: HTTPRoute, rule: HTTPRouteRule, where: str, backends: Backends
+    route: HTTPRoute, rule: HTTPRouteRule, where: str, backends: Backends, *, split: bool
 ) -> tuple[tuple[ir.Mirror, ...], list[ir.Problem]]:
     """Return a rule's mirrors; a broken one is left out, and the rule works without it (HTTPRequestMirrorFilter)."""
     mirrors: list[ir.Mirror] = []
@@ -105,6 +106,10 @@ def _mirrors(
         found = backends.find(Reference(route.key.namespace, mirror.backend_ref, field))
         if isinstance(found, ir.Problem):
             problems.append(found)
+        elif split or (isinstance(found, ir.Pool) and found.split):
+            # The copy for the pod that prefills takes the place of others, and the two of one request must meet.
+            text = "a pool with prefill and decode apart can be mirrored neither from nor to"
+            problems.append(ir.Problem(ACCEPTED, "UnsupportedValue", text, field))
         elif share := _millionths(mirror):
             mirrors.append(ir.Mirror(found, share))
     return tuple(mirrors), problems
