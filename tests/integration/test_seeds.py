@@ -157,6 +157,44 @@ def workload(method: str) -> kinds.Manifest:
     return {**api, "metadata": metadata, "spec": spec}
 
 
+async def test_prefill_and_decode_apart(start: Start, tmp_path: Path) -> None:
+    """The text's default form, then the one by prefix."""
+    found = blocks(text_of(1))
+    by_load, by_prefix, gateway = found[4], found[9], found[10]
+    apply(tmp_path, by_load, gateway)
+    kinds.write(tmp_path / "workload.yaml", group())
+    running = await start(tmp_path)
+    report = await running.report()
+    assert (report["problems"], report["notices"]) == ([], [])
+    bodies = _ROUND.findall(text_of(1))
+    for step in (by_load, by_prefix):
+        if step is by_prefix:
+            await settle(running, step)
+        lines = [await running.handled(await say(running, body)) for body in bodies]
+        for line in lines:
+            assert str(line["pod_prefill"]).startswith("default/sglang-pd-prefill-"), line
+            assert str(line["pod_served"]).startswith("default/sglang-pd-decode-"), line
+    assert len({(line["pod_prefill"], line["pod_served"]) for line in lines}) == 1, lines
+
+
+def group() -> kinds.Manifest:
+    """Two pods of either role."""
+    label = {"alibabacloud.com/inference_backend": "sglang"}
+
+    def role(name: str) -> dict[str, object]:
+        serve = "python3 -m sglang.launch_server --model-path /models/Qwen3-32B --port 8000 --enable-metrics"
+        command = f"{serve} --disaggregation-mode {name} --disaggregation-bootstrap-port 34000".split()
+        containers = [{"name": "server", "image": "server", "command": command}]
+        return {
+            "name": name,
+            "replicas": 2,
+            "template": {"metadata": {"labels": label}, "spec": {"containers": containers}},
+        }
+
+    kind = {"apiVersion": "workloads.x-k8s.io/v1alpha1", "kind": "RoleBasedGroup", "metadata": {"name": "sglang-pd"}}
+    return {**kind, "spec": {"roles": [role("prefill"), role("decode")]}}
+
+
 @asynccontextmanager
 async def busy(running: Running, address: str, model: str) -> AsyncIterator[None]:
     """Have requests wait at a pod that somebody else asked, until they are given up."""

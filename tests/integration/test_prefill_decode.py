@@ -1,0 +1,154 @@
+"""Prefill and decode apart: Envoy sends each request to one pod of either role, which meet at what the body names."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from running import EXAMPLE, Running, Start, until
+
+FORMS = ("balanced", "cached")
+TOKENS = 5
+
+
+@pytest.fixture
+async def running(start: Start, tmp_path: Path) -> Running:
+    folder = shutil.copytree(EXAMPLE.parent / "prefill-decode", tmp_path / "folder")
+    running = await start(Path(folder))
+    report = await running.report()
+    assert (report["problems"], report["notices"]) == ([], [])
+    return running
+
+
+async def ask(
+    running: Running, form: str, text: str = "hello", *, headers: dict[str, str] | None = None, **more: object
+) -> tuple[aiohttp.ClientResponse, bytes]:
+    body = {"model": "qwen3", "messages": [{"role": "user", "content": text}], "max_tokens": TOKENS, **more}
+    headers = {"host": f"{form}.example.com", **(headers or {})}
+    async with running.session.post(f"{running.url}/v1/chat/completions", json=body, headers=headers) as response:
+        return response, await response.read()
+
+
+async def roles(running: Running, response: aiohttp.ClientResponse) -> tuple[str, str]:
+    line = await running.handled(response.headers["x-request-id"])
+    assert str(line["pod_served"]).endswith(response.headers["x-simulated-pod"])
+    return str(line["pod_prefill"]), str(line["pod_served"])
+
+
+async def written(running: Running, pool: str, role: str) -> float:
+    """How many tokens the pods of a role have written."""
+    found = 0.0
+    for pod, address in (await running.pods(f"default/{pool}")).items():
+        if f"-{role}-" in pod:
+            async with running.session.get(f"http://{address}/metrics") as response:
+                text = await response.text()
+            samples = (each for family in text_string_to_metric_families(text) for each in family.samples)
+            found += sum(each.value for each in samples if each.name == "sglang:generation_tokens_total")
+    return found
+
+
+async def edit(running: Running, file: str, change: Callable[[str], str]) -> None:
+    generation = (await running.report())["generation"]
+    path = running.folder / file
+    text = change(path.read_text())
+    assert text != path.read_text()
+    draft = path.with_name(f".{file}")
+    draft.write_text(text)
+    draft.replace(path)
+
+    async def read() -> bool:
+        return bool((await running.report())["generation"] > generation)
+
+    await until(read, 5)
+    assert (await running.installation.ready())["problems"] == []
+
+
+async def test_one_pod_prefills_and_another_decodes(running: Running) -> None:
+    for form in FORMS:
+        # What a client says of pods and of meetings does not count.
+        bogus = {"bootstrap_host": "10.9.9.9", "bootstrap_port": 1, "bootstrap_room": 7}
+        lies = {"x-pointsman-prefill-endpoint": "10.9.9.9:80"}
+        for more in ({}, bogus, {"padding": "x" * 300_000}):
+            response, body = await ask(running, form, headers=lies, **more)
+            assert response.status == 200, body
+            prefill, decode = await roles(running, response)
+            assert (f"{form}-prefill-" in prefill, f"{form}-decode-" in decode) == (True, True)
+        events = 0
+        response, body = await ask(running, form, stream=True)
+        for line in body.splitlines():
+            if line.startswith(b"data: {") and json.loads(line[6:])["choices"][0]["delta"].get("content"):
+                events += 1
+        assert (response.status, events, body.rstrip().endswith(b"[DONE]")) == (200, TOKENS, True)
+        assert await written(running, form, "decode") == 4 * TOKENS
+        assert await written(running, form, "prefill") == 4
+
+
+async def test_only_the_drawn_pool_prefills(running: Running) -> None:
+    backend = "          name: balanced\n"
+    other = "        - {group: inference.networking.x-k8s.io, kind: InferencePool, name: cached}\n"
+
+    def split(text: str) -> str:
+        head, found, tail = text.partition("      backendRefs:")
+        return head + found + tail.replace(backend, backend + other, 1)
+
+    await edit(running, "balanced.yaml", split)
+    answers = await asyncio.gather(*(ask(running, "balanced", f"number {number}") for number in range(40)))
+    assert {response.status for response, _ in answers} == {200}
+    drawn = {form: sum(form in response.headers["x-simulated-pod"] for response, _ in answers) for form in FORMS}
+    assert all(drawn.values())
+    for form in FORMS:
+        assert await written(running, form, "prefill") == drawn[form]
+
+
+async def test_a_prefill_pod_that_hangs_is_an_error_in_time_and_then_avoided(running: Running) -> None:
+    rule = "    - matches:\n"
+    await edit(
+        running, "balanced.yaml", lambda text: text.replace(rule, "    - timeouts: {request: 1s}\n      matches:\n")
+    )
+    lost = "default/balanced-prefill-0"
+    await running.fault((await running.pods("default/balanced"))[lost], "hang")
+    seen = set()
+
+    async def avoided() -> bool:
+        response, body = await ask(running, "balanced")
+        seen.add(response.status)
+        if response.status == 200:
+            return (await roles(running, response))[0] != lost and running_lines(running, "Endpoint avoided", lost)
+        assert json.loads(body)["error"]["type"], body
+        return False
+
+    await until(avoided, 15)
+    assert seen <= {200, 504}
+    for _ in range(8):
+        response, body = await ask(running, "balanced")
+        assert response.status == 200, body
+        assert (await roles(running, response))[0] != lost
+
+
+def running_lines(running: Running, event: str, pod: str) -> bool:
+    return any(line.event == event and line.fields.get("pod") == pod for line in running.lines)
+
+
+@pytest.mark.parametrize(("role", "code"), [("prefill", "no_ready_prefill_endpoint"), ("decode", "no_ready_endpoint")])
+async def test_without_a_pod_of_either_role_nothing_is_served(running: Running, role: str, code: str) -> None:
+    present = f"    - name: {role}\n      replicas: 2\n"
+    await edit(running, "balanced.yaml", lambda text: text.replace(present, present.replace("2", "0")))
+
+    async def gone() -> bool:
+        response, body = await ask(running, "balanced")
+        return response.status == 503 and json.loads(body)["error"]["code"] == code
+
+    await until(gone, 5)
+    response, body = await ask(running, "cached")
+    assert response.status == 200, body
+
+
+async def test_a_decode_pod_that_refuses_costs_no_request(running: Running) -> None:
+    lost = "default/balanced-decode-0"
+    await running.fault((await running.pods("default/balanced"))[lost], "refuse")
+    answers = await asyncio.gather(*(ask(running, "balanced", f"number {number}") for number in range(8)))
+    assert [response.status for response, _ in answers] == [200] * 8, answers
