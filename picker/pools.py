@@ -20,6 +20,8 @@ from protos.pointsman.envoy.v1.discovery_pb2 import DeltaDiscoveryRequest, Delta
 from protos.pointsman.picker.v1 import pool_pb2
 
 POOL_TYPE = "type.googleapis.com/pointsman.picker.v1.Pool"
+# Pools that name a picker of their own: only that one, should it be Pointsman's, asks for its pool.
+FOREIGN_POOL_TYPE = "type.googleapis.com/pointsman.picker.v1.ForeignPool"
 ENDPOINTS_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 # envoy.config.core.v3.HealthStatus: UNKNOWN and HEALTHY take traffic.
@@ -49,10 +51,11 @@ class Directory:
     """All that the control plane has told.
 
     `pools` is by "namespace/name", `pool_of_cluster` by the cluster's name, `members` by address; `complete` once the
-    pools are known and the endpoints of each were told.
+    pools are known and the endpoints of each were told.  With `only`, all is that one pool, whose own picker this is.
     """
 
     group: str
+    only: str = ""
     pools: dict[str, Pool] = field(default_factory=dict)
     pool_of_cluster: dict[str, Pool] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
@@ -66,17 +69,22 @@ class Directory:
         """Whether every pool's endpoints are known: from then on, none is the truth and not ignorance."""
         return self._heard and all(pool.table is not None for pool in self.pools.values())
 
+    @property
+    def _pool_type(self) -> str:
+        return FOREIGN_POOL_TYPE if self.only else POOL_TYPE
+
     def connect(self) -> list[DeltaDiscoveryRequest]:
         """Open a stream: subscribe to everything, naming the versions held, so that only what changed is sent."""
         pools = DeltaDiscoveryRequest(
-            type_url=POOL_TYPE,
+            type_url=self._pool_type,
+            # No names at all on a type's first request subscribes to all of it.
+            resource_names_subscribe=[self.only] if self.only else [],
             initial_resource_versions={name: version for name, (version, _) in self._told.items()},
         )
         # The first request of a stream carries the node (xDS protocol).
-        pools.node.id = "picker"
+        pools.node.id = f"picker/{self.only}" if self.only else "picker"
         pools.node.cluster = self.group
         pools.node.metadata.fields["role"].string_value = "picker"
-        # No names at all on a type's first request subscribes to all of it.
         self._subscribed = self._wanted()
         if not self._subscribed:
             return [pools]
@@ -96,7 +104,7 @@ class Directory:
         """Take over a response; the first request returned acknowledges or refuses it."""
         answer = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
         try:
-            if response.type_url == POOL_TYPE:
+            if response.type_url == self._pool_type:
                 self._receive_pools(response)
             elif response.type_url == ENDPOINTS_TYPE:
                 self._receive_assignments(response)

@@ -25,6 +25,7 @@ from picker.pools import Directory
 from picker.probe import Prober, ProbeTimes
 from picker.scrape import Scraper, ScrapeTimes
 from picker.server import SERVER_OPTIONS, Picker, Services
+from picker.streams import Health, PoolServices
 from picker.table import Endpoint
 from picker.telemetry import Telemetry, metrics_app
 
@@ -47,7 +48,9 @@ class PickerSettings:
     `xds` and `listen` are ``unix:/path`` or ``host:port``; `metrics` is ``host:port``; `group` is the name under which
     the control plane keeps the Envoys and pickers that belong together; `debug` logs every decision in full.
     `metric_names` (``waiting``, ``running``, ``kv_usage``, each to ``name`` or ``name{label=value}``) is for model
-    servers whose metrics have names of their own.
+    servers whose metrics have names of their own.  With `pool` (``namespace/name``) it is the picker that this pool
+    names itself, and speaks the endpoint picker protocol; `health` (``host:port``) is where it says by gRPC that it
+    serves.
     """
 
     xds: str
@@ -58,6 +61,8 @@ class PickerSettings:
     probe: ProbeTimes = field(default_factory=ProbeTimes)
     debug: bool = False
     metric_names: Mapping[str, str] = field(default_factory=dict)
+    pool: str = ""
+    health: str = ""
 
 
 class PortTakenError(OSError):
@@ -82,7 +87,7 @@ class _Process:
     def __init__(self, settings: PickerSettings, log: Log) -> None:
         self._settings = settings
         self._log = log
-        self._directory = Directory(settings.group)
+        self._directory = Directory(settings.group, settings.pool)
         self._in_flight = InFlight()
         self._telemetry = Telemetry(self._directory, self._in_flight)
         self._prober = Prober(self._note_avoidance, settings.probe)
@@ -156,11 +161,14 @@ class _Process:
             telemetry=self._telemetry,
             log=self._log,
         )
-        self._server.add_generic_rpc_handlers((Services(self._picker, access_log),))
-        try:
-            self._server.add_insecure_port(self._settings.listen)
-        except RuntimeError as error:
-            raise PortTakenError(f"the picker cannot listen on {self._settings.listen}") from error
+        own = self._settings.pool
+        services = PoolServices(self._picker, access_log, own) if own else Services(self._picker, access_log)
+        self._server.add_generic_rpc_handlers((services, Health()))
+        for address in filter(None, (self._settings.listen, self._settings.health)):
+            try:
+                self._server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise PortTakenError(f"the picker cannot listen on {address}") from error
         await self._server.start()
         self._serving = True
         # What is there at the start stays: the collector need not look at it again, and requests make little garbage.

@@ -97,6 +97,11 @@ class Picker:
                     await self._changed.wait()
         return self._directory.pools.get(name)
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock, in seconds."""
+        return self._clock
+
     def open(self, pool: Pool, *, body_follows: bool, mirrors: Sequence[str] = ()) -> Exchange:
         """Begin an exchange; `mirrors` are the names of the pools that copies go to, as far as they are known."""
         return Exchange(
@@ -112,6 +117,11 @@ class Picker:
         """Take one message in and account for what it led to."""
         began = self._clock()
         response = exchange.receive(request)
+        self.account(exchange, pool, envoy, began=began)
+        return response
+
+    def account(self, exchange: Exchange, pool: Pool, envoy: str, *, began: float) -> None:
+        """Account for what a message led to that was taken in at a time `began` (seconds of the clock)."""
         picked = exchange.picked
         if picked is not None:
             now = self._clock()
@@ -147,7 +157,6 @@ class Picker:
             self._telemetry.refuse(pool.name, exchange.refused)
             if self._explain:
                 self._log.explain("Request Refused", pool=pool.name, reason=exchange.refused)
-        return response
 
     def refuse(self, name: str) -> ProcessingResponse:
         """Answer for a pool that nobody told us of."""
