@@ -23,6 +23,7 @@ _SECTIONS = {
     "Cluster": "clusters",
     "ClusterLoadAssignment": "endpoints",
     "Pool": "pools",
+    "ForeignPool": "pools of other pickers",
 }
 
 

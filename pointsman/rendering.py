@@ -37,6 +37,7 @@ _OURS: Final[Mapping[str, type[Message]]] = {
     ),
     _PREFIX + "envoy.extensions.http.ai_filters.request_info.v3.RequestInfo": ai_protocol_manager_pb2.RequestInfo,
     _PREFIX + "pointsman.picker.v1.Pool": pool_pb2.Pool,
+    _PREFIX + "pointsman.picker.v1.ForeignPool": pool_pb2.Pool,
 }
 
 _INT64 = {

@@ -38,6 +38,7 @@ ENDPOINTS = TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = TYPE_PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES = TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
 POOL = TYPE_PREFIX + "pointsman.picker.v1.Pool"
+FOREIGN_POOL = TYPE_PREFIX + "pointsman.picker.v1.ForeignPool"
 
 T = TypeVar("T")
 
@@ -126,7 +127,7 @@ def translate(world: World, settings: Settings, memo: Memo) -> Translation:
 def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[Resource]:
     for backend in gateway.backends:
         yield memo(_cluster, backend, settings.connection_buffer_limit)
-        if isinstance(backend, ir.Pool) and backend.picker is None:
+        if isinstance(backend, ir.Pool):
             yield memo(_pool, backend)
             if backend.split is not None:
                 yield memo(_prefill_cluster, backend, settings.connection_buffer_limit)
@@ -191,7 +192,8 @@ def _picker_cluster(picker: ir.Picker) -> Resource:
 
 
 def _pool(pool: ir.Pool) -> Resource:
-    return Resource(POOL, pool.name, pool_of(pool), pool.origin)
+    # Pointsman's own picker serves all pools of the one type, and another one its own pool of the other.
+    return Resource(POOL if pool.picker is None else FOREIGN_POOL, pool.name, pool_of(pool), pool.origin)
 
 
 def _assignment(assignment: ir.Assignment) -> Resource:

@@ -84,8 +84,8 @@ def to_pool(group: str, *texts: str) -> Translation:
 
 
 def picked_by_us(translation: Translation) -> list[str]:
-    messages = [each.message for each in translation.gateways["default/gw"]]
-    return [each.name for each in messages if isinstance(each, pool_pb2.Pool)]
+    pools = [each for each in translation.gateways["default/gw"] if isinstance(each.message, pool_pb2.Pool)]
+    return [each.name for each in pools if each.type_url.endswith(".Pool")]
 
 
 def conditions(translation: Translation, group: str) -> dict[str, str]:
