@@ -150,13 +150,17 @@ def picker(
     listen: Annotated[str, typer.Option(metavar="ADDRESS", help="Where Envoy asks: unix:PATH or HOST:PORT.")],
     metrics: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve Prometheus metrics.")],
     group: Annotated[str, typer.Option(metavar="NAME", help="The group of Envoys to pick for.")] = "folder",
+    pool: Annotated[
+        str, typer.Option(metavar="NAMESPACE/NAME", help="Be the picker that this pool names, for any gateway.")
+    ] = "",
+    health: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to answer gRPC health checks.")] = "",
 ) -> None:
     """Choose the model server for each request, on Envoy's behalf."""
     import uvloop
 
     _check(xds=xds, listen=listen, metrics=metrics)
     from picker import ENVIRONMENT, PickerSettings, serve
-    from pointsman.signals import stop_on_signals
+    from pointsman.signals import ending_with_stdin, stop_on_signals
 
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         # gRPC reads it when it is loaded, which has just happened: once more from the beginning.
@@ -164,7 +168,9 @@ def picker(
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
 
     async def run() -> None:
-        await serve(PickerSettings(xds, listen, metrics, group), stop_on_signals())
+        stop = stop_on_signals()
+        async with ending_with_stdin(stop):
+            await serve(PickerSettings(xds, listen, metrics, group, pool=pool, health=health), stop)
 
     try:
         uvloop.run(run())
@@ -177,6 +183,9 @@ def simulate(
     folders: Folders,
     *,
     pods: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the simulated Pods' manifests go.")],
+    xds: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The control plane of endpoint pickers, which do not run without.")
+    ] = "",
 ) -> None:
     """Run a simulated model server for each replica of the folders' Deployments."""
     import uvloop
@@ -188,7 +197,7 @@ def simulate(
     configure()
     for folder in (*folders, pods):
         existing(folder)
-    uvloop.run(run(folders, pods))
+    uvloop.run(run(folders, pods, xds))
 
 
 @app.command(

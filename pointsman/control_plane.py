@@ -29,7 +29,7 @@ _log = structlog.get_logger("control-plane")
 class State:
     """What the control plane knows at one moment; `generation` grows with everything that a reader may have missed.
 
-    trouble: our own bug, while the last good translation serves on.  pods: how many Pods there are.
+    trouble: our own bug, while the last good translation serves on.  pods: how many Pods are ready.
     """
 
     generation: int = 0
@@ -155,7 +155,7 @@ class ControlPlane:
             sealed=sealed,
             clashes=places.clashes,
             trouble=None,
-            pods=len(self._world.all(Pod)),
+            pods=sum(pod.ready for pod in self._world.all(Pod).values()),
         )
 
     def _send(self, sealed: Iterable[Sealed]) -> None:

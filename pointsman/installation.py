@@ -162,7 +162,7 @@ class Installation:
         config.write_text(bootstrap.bootstrap(xds=xds, picker=picker, admin=self.envoy_admin), encoding="utf-8")
         if self._options.simulate:
             self.pods.mkdir()
-            await self._python("simulator", "simulate", *folders, "--pods", str(self.pods))
+            await self._python("simulator", "simulate", *folders, "--pods", str(self.pods), "--xds", xds)
             folders.append(str(self.pods))
         finder = () if self._options.model_finder is None else ("--model-finder", self._options.model_finder)
         places = ("--places", str(self._runtime.directory / "places.json"))
@@ -195,7 +195,7 @@ class Installation:
 
 
 def _all_known(folder: Path, pods: int) -> bool:
-    """Tell whether the simulator has said which pods there are, and `pods` are as many at least."""
+    """Tell whether the simulator has said which pods there are, and `pods` ready ones are as many at least."""
     files = list(folder.glob("*.json"))
     return bool(files) and pods >= sum(len(orjson.loads(file.read_bytes())["items"]) for file in files)
 

@@ -15,8 +15,11 @@ from sources import FolderSource, Reading
 _log = structlog.get_logger("simulator")
 
 
-async def simulate(folders: Sequence[Path], pods: Path) -> None:
-    """Run the servers until SIGTERM or SIGINT; `pods` holds the manifests of those that are ready."""
+async def simulate(folders: Sequence[Path], pods: Path, xds: str = "") -> None:
+    """Run the servers until SIGTERM or SIGINT; `pods` holds the manifests of those that are ready.
+
+    `xds` is the control plane of endpoint pickers; without one they are not simulated.
+    """
     stop = stop_on_signals()
 
     def publish(running: Sequence[RunningPod]) -> None:
@@ -25,7 +28,7 @@ async def simulate(folders: Sequence[Path], pods: Path) -> None:
     source = FolderSource(folders)
     # Beside the manifests, so that who owns their folder removes both, whatever becomes of this process.
     volumes = pods.with_name(f"{pods.name}-volumes")
-    fleet = Fleet(publish, folder=volumes)
+    fleet = Fleet(publish, folder=volumes, xds=xds)
     world = World()
     said: set[str] = set()
 

@@ -17,6 +17,7 @@ from simulator import manifests
 from simulator.addresses import candidates
 from simulator.beside import Beside
 from simulator.faults import Fault, Mode
+from simulator.picker_pods import PickerPod, find_site
 from simulator.rooms import Rooms
 from simulator.server import ModelServer, Site
 from simulator.spec import ServerSpec
@@ -36,6 +37,7 @@ class RunningPod:
     address: str
     server: ModelServer | None
     beside: Beside | None = None
+    picker: PickerPod | None = None
 
     @property
     def port(self) -> int | None:
@@ -44,14 +46,17 @@ class RunningPod:
 
     def manifest(self) -> dict[str, object]:
         """Write the pod as a Kubernetes object."""
-        return manifests.pod(self.plan, self.address, self.port)
+        picker = self.picker
+        ports = picker.site.ports if picker is not None and picker.ready else None
+        return manifests.pod(self.plan, self.address, self.port, picker_ports=ports)
 
 
 class Fleet:
     """Simulated servers, one for each pod of the plan applied last.
 
     `publish` is told the pods by the first `apply` and whenever they change. Their volumes are in `folder`, which is
-    theirs alone, or in a temporary folder.
+    theirs alone, or in a temporary folder. Endpoint pickers follow the control plane at `xds`; none
+    starts without.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Fleet:
         linger: float = 1.0,
         grace: float = 5.0,
         folder: Path | None = None,
+        xds: str = "",
     ) -> None:
         self._publish = publish
         self._linger = linger
@@ -72,6 +78,7 @@ class Fleet:
         self._lock = asyncio.Lock()
         self._rooms = Rooms()
         self._given = folder
+        self._xds = xds
         self._files: TemporaryDirectory[str] | None = None
 
     @property
@@ -101,14 +108,18 @@ class Fleet:
             gone = [pod for key, pod in self._pods.items() if pods.get(key) is not pod]
             changed = bool(gone) or pods.keys() != self._pods.keys()
             self._pods = pods
-            if self._publish is not None and (changed or not self._published):
-                self._published = True
-                self._publish(self.pods)
+            if changed or not self._published:
+                self._tell()
             for pod in gone:
                 task = asyncio.get_running_loop().create_task(self._let_go(pod))
                 self._leaving.add(task)
                 task.add_done_callback(self._leaving.discard)
             return tuple(problems)
+
+    def _tell(self) -> None:
+        if self._publish is not None:
+            self._published = True
+            self._publish(self.pods)
 
     async def stop(self) -> None:
         """Stop all pods without lingering; returns when no socket, process or file is left."""
@@ -154,6 +165,11 @@ class Fleet:
     async def _listen(self, plan: PodPlan, others: Iterable[RunningPod]) -> RunningPod:
         taken = {pod.address for pod in others}
         free = (address for address in islice(candidates(*plan.key), _TRIES) if address not in taken)
+        if plan.picker is not None and self._xds:
+            site = find_site(plan.picker, free)
+            picker = PickerPod(plan.picker, site, self._xds, self._tell)
+            picker.start()
+            return RunningPod(plan, site.address, None, picker=picker)
         if plan.spec is None:
             return RunningPod(plan, next(free, _LOOPBACK), None)
         for address in free:
@@ -183,5 +199,7 @@ class Fleet:
     async def _end(self, pod: RunningPod) -> None:
         if pod.beside is not None:
             await pod.beside.stop()
+        if pod.picker is not None:
+            await pod.picker.stop()
         if pod.server is not None:
             await pod.server.stop(self._grace)

@@ -5,19 +5,24 @@ port on all addresses) says so in the annotation `pointsman.dev/listening-ports`
 manifest calls port 8000 is port 53211 of `status.podIP`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import orjson
 
-from resources import PORTS_ANNOTATION
+from resources import PLAINTEXT_ANNOTATION, PORTS_ANNOTATION
 from simulator.workloads import PodPlan, Port
 
 FILE_NAME = "simulated-pods.json"
 
 
-def pod(plan: PodPlan, address: str, listening: int | None) -> dict[str, object]:
-    """Write one pod as a manifest; `listening` is the server's real port, None while it does not listen."""
+def pod(
+    plan: PodPlan, address: str, listening: int | None, *, picker_ports: Mapping[int, int] | None = None
+) -> dict[str, object]:
+    """Write one pod as a manifest; `listening` is the server's real port, None while it does not listen.
+
+    `picker_ports` are a picker's ports, each with its real one, None while it does not listen.
+    """
     annotations = dict(plan.annotations)
     ports = plan.ports
     if plan.spec is not None:
@@ -25,7 +30,15 @@ def pod(plan: PodPlan, address: str, listening: int | None) -> dict[str, object]
         ports = ports or (Port(port),)
         if listening is not None and listening != port:
             annotations[PORTS_ANNOTATION] = f"{port}={listening}"
-    ready = "True" if plan.spec is None or listening is not None else "False"
+    ready = plan.spec is None or listening is not None
+    if plan.picker is not None:
+        ready = picker_ports is not None
+        # A picker says nowhere in its manifest that it has TLS, and ours has none.
+        annotations[PLAINTEXT_ANNOTATION] = "true"
+        moved = [f"{port}={real}" for port, real in (picker_ports or {}).items() if port != real]
+        if moved:
+            annotations[PORTS_ANNOTATION] = ",".join(moved)
+    status = "True" if ready else "False"
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -45,8 +58,8 @@ def pod(plan: PodPlan, address: str, listening: int | None) -> dict[str, object]
             "podIP": address,
             "podIPs": [{"ip": address}],
             "conditions": [
-                {"type": "Ready", "status": ready},
-                {"type": "ContainersReady", "status": ready},
+                {"type": "Ready", "status": status},
+                {"type": "ContainersReady", "status": status},
             ],
         },
     }

@@ -17,7 +17,8 @@ class SidecarProcess:
     """Python's module `module`, kept running until it is stopped; its stdin ends with this process, and so shall it."""
 
     def __init__(self, module: str, flags: Sequence[str], env: Mapping[str, str]) -> None:
-        self._argv = (sys.executable, "-m", module, *flags)
+        # -P: a folder that is called like one of our packages must not hide it.
+        self._argv = (sys.executable, "-P", "-m", module, *flags)
         self._env = {**os.environ, **env}
         self._task: asyncio.Task[None] | None = None
 

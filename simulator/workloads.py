@@ -6,6 +6,7 @@ from math import isfinite
 
 from resources import Container, World
 from simulator.commands import Launch, find_server
+from simulator.endpoint_pickers import PickerPlan, find_picker
 from simulator.members import Member, workloads
 from simulator.sidecars import SidecarPlan, VolumePlan, sidecars, volumes
 from simulator.spec import CommandError, ServerSpec, Timing
@@ -29,7 +30,8 @@ class Port:
 class PodPlan:
     """One pod to simulate. Pods of the same name and revision are the same pod.
 
-    A pod without a `spec` has an address and serves nothing: it is a node of a server whose leader answers for it.
+    A pod without a `spec` is an endpoint picker if it has a `picker`. Else it has an address and serves nothing: it is
+    a node of a server whose leader answers for it.
     """
 
     namespace: str
@@ -45,6 +47,7 @@ class PodPlan:
     revision: str = ""
     sidecars: tuple[SidecarPlan, ...] = ()
     volumes: tuple[VolumePlan, ...] = ()
+    picker: PickerPlan | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -71,7 +74,7 @@ def plan(world: World, timing: Timing | None = None) -> Plan:
         except CommandError as error:
             notices[f"{workload}: not simulated: {error}"] = None
             continue
-        if any(pod.spec is not None for pod in made):
+        if any(pod.spec is not None or pod.picker is not None for pod in made):
             pods.extend(made)
         elif made:
             notices[f"{workload}: not simulated: no container serves a model"] = None
@@ -90,6 +93,10 @@ def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None],
     for other, _ in served[1:]:
         notices[f"{workload}: container {other.name} is not simulated: {container.name} stands for the pod"] = None
     annotations = member.template.metadata.annotations
+    picker = None
+    if spec is None:
+        found = ((each, find_picker(each, variables, member.workload.namespace)) for each in containers)
+        container, picker = next(((each, made) for each, made in found if made is not None), (container, None))
     if spec is not None:
         notices.update(dict.fromkeys(f"{workload}: {remark}" for remark in spec.remarks))
         spec = replace(spec, absent_adapters=tuple(annotations.get(_ABSENT, "").split()))
@@ -111,6 +118,7 @@ def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None],
         revision=member.revision,
         sidecars=running,
         volumes=files,
+        picker=picker,
     )
 
 

@@ -5,10 +5,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import kinds
 import pytest
 from oracle import certificate, oracle
 from running import Running, Start, until
+
+from resources import STRATEGY_ANNOTATION
 
 
 def picker_service(name: str, *, protocol: str | None = None) -> kinds.Manifest:
@@ -133,3 +137,64 @@ async def _is_passed_over(running: Running) -> bool:
     status, headers, _ = await ask(running, {"pool": "open"})
     assert status == 200
     return "x-served" not in headers
+
+
+def epp(name: str, of: str) -> tuple[kinds.Manifest, kinds.Manifest]:
+    """The Inference Extension's picker as a Deployment, and its Service."""
+    image = "registry.k8s.io/gateway-api-inference-extension/epp:v0.3.0"
+    args = ["-poolName", of, "-v", "4", "--zap-encoder", "json", "-grpcPort", "9002", "-grpcHealthPort", "9003"]
+    container = {"name": "epp", "image": image, "args": args, "ports": [{"containerPort": 9002}]}
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+    made = picker_service(name, protocol="http2")
+    return deployment, {**made, "spec": {**made["spec"], "selector": labels}}
+
+
+async def test_a_picker_s_deployment_is_simulated_by_ours(start: Start, tmp_path: Path) -> None:
+    write(tmp_path)
+    kinds.write(tmp_path / "picker.yaml", *epp("chooser", "theirs"))
+    # A picker whose pool is not there keeps nobody waiting.
+    kinds.write(tmp_path / "idle.yaml", *epp("idle", "nowhere"))
+    theirs = pool("theirs", "chat", "chooser")
+    metadata = {**theirs["metadata"], "annotations": {STRATEGY_ANNOTATION: "PREFIX_CACHE"}}
+    kinds.write(tmp_path / "pool.yaml", {**theirs, "metadata": metadata})
+    kinds.write(tmp_path / "model.yaml", kinds.model("chat", "theirs", {"tuned": 1}))
+    kinds.write(tmp_path / "route.yaml", kinds.route("route", kinds.rule(kinds.to_pool("theirs"))))
+    running = await start(tmp_path)
+    served = set()
+    for number in range(6):
+        # Longer than one message, and the model is renamed at its end.
+        messages = [{"role": "user", "content": f"{number} " * 100_000}]
+        for stream in (False, True):
+            status, headers, body = await ask(running, {}, messages=messages, model="chat", stream=stream)
+            assert status == 200, body
+            assert b'"model":"tuned"' in body
+            line = await running.handled(headers["x-request-id"])
+            assert (line["pool"], line["model"], line["target_model"]) == ("default/theirs", "chat", "tuned")
+            assert line["pod_served"] == line["pod_picked"] == f"default/{headers['x-simulated-pod']}"
+            assert line["details"] == "via_upstream"
+            # The second time the prompt is where it was the first time.
+            assert (line["cached"] == 0.0) is not stream
+            served.add(line["pod_served"])
+    assert len(served) > 1
+    found = json.loads((running.installation.pods / "simulated-pods.json").read_text())["items"]
+    addresses = [each["status"]["podIP"] for each in found if each["metadata"]["labels"]["app"] == "chooser"]
+    async with grpc.aio.insecure_channel(f"{addresses[0]}:9003") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert await check(b"") == b"\x08\x01"
+    # Without its Deployment nobody picks; FailClose means what it says.
+    (tmp_path / "picker.yaml").write_text("")
+    kinds.write(tmp_path / "service.yaml", epp("chooser", "theirs")[1])
+
+    async def is_refused() -> bool:
+        return (await ask(running, {}, model="chat"))[0] >= 500
+
+    await until(is_refused, 10)
+    kinds.write(tmp_path / "picker.yaml", epp("chooser", "theirs")[0])
+
+    async def is_back() -> bool:
+        return (await ask(running, {}, model="chat"))[0] == 200
+
+    await until(is_back, 20)
