@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import flat_yaml
 import kinds
 import pytest
 import yaml
@@ -26,6 +27,7 @@ _START = re.compile(r"^\s*(apiVersion|kind): ")
 # What may stand at the margin of a block; texts go on at the same depth, with titles and ends of here-documents.
 _MARGIN = re.compile(r"[A-Za-z]+:|---$|#|- ")
 _ROUND = re.compile(r"echo '(\{.*\})' > round\d\.txt")
+_LLAMA = "default/vllm-llama3-8b-instruct"
 _METHODS = ("vllm", "sglang", "vllm-multi-node", "sglang-multi-node")
 
 pytestmark = pytest.mark.skipif(not SEEDS, reason="POINTSMAN_SEEDS does not name the folder of the scenarios' texts")
@@ -253,6 +255,47 @@ async def test_weights_release_a_base_model_and_then_an_adapter(start: Start, tm
     assert not travellers.bad
     shares = Counter(json.loads(answer.body)["model"] == "travel-helper-v2" for answer in answers)
     assert 0.02 < shares[True] / len(answers) < 0.2, shares
+
+
+async def test_an_adapter_is_rolled_out(start: Start, tmp_path: Path) -> None:
+    """The pool's picker is a Deployment of the text's own, the adapters are loaded by the sidecar."""
+    steps = flat_yaml.blocks(text_of(3))
+    assert len(steps) == 11
+    servers, model, pool, gateway, route, both_loaded, tenth, alone, old_unloaded = steps[2:]
+    # The class and the Secret are the cluster's.
+    kinds.write(tmp_path / "class.yaml", kinds.gateway_class("kgateway"))
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hf-token"}, "stringData": {"token": "none"}}
+    kinds.write(tmp_path / "secret.yaml", secret)
+    apply(tmp_path, servers, model, pool, gateway, route)
+    running = await start(tmp_path)
+    report = await running.report()
+    assert report["problems"] == []
+    (address,) = (await running.pods(_LLAMA)).values()
+    (listener,) = report["gateways"][0]["listeners"]
+    running.port = listener["port"]
+    assert listener["address"] == "127.0.0.1"
+
+    async def loaded(*adapters: str) -> bool:
+        async with running.session.get(f"http://{address}/v1/models") as response:
+            models = [each["id"] for each in (await response.json())["data"]]
+            return set(models) == {"meta-llama/Llama-3.1-8B-Instruct", *adapters}
+
+    def share(answers: list[Answer]) -> float:
+        return sum(json.loads(answer.body)["model"] == "food-review-2" for answer in answers) / len(answers)
+
+    await until(lambda: loaded("food-review-1"), 20)
+    async with load(running, *[Question("food-review", tokens=1)] * 3) as clients:
+        assert share(await clients.more(20)) == 0
+        await settle(running, both_loaded)
+        await until(lambda: loaded("food-review-1", "food-review-2"), 20)
+        await settle(running, tenth)
+        assert 0.02 < share((await clients.more(200))[:200]) < 0.2
+        await settle(running, alone)
+        assert share(await clients.more(20)) == 1
+        await settle(running, old_unloaded)
+        await until(lambda: loaded("food-review-2"), 20)
+        assert share(await clients.more(20)) == 1
+    assert not clients.bad
 
 
 async def test_requests_are_mirrored(start: Start, tmp_path: Path) -> None:
