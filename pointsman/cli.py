@@ -158,7 +158,7 @@ def picker(
     """Choose the model server for each request, on Envoy's behalf."""
     import uvloop
 
-    _check(xds=xds, listen=listen, metrics=metrics)
+    _check(xds=xds, listen=listen, metrics=metrics, **({"health": health} if health else {}))
     from picker import ENVIRONMENT, PickerSettings, serve
     from pointsman.signals import ending_with_stdin, stop_on_signals
 
@@ -195,6 +195,8 @@ def simulate(
     from pointsman.simulation import simulate as run
 
     configure()
+    if xds:
+        _check(xds=xds)
     for folder in (*folders, pods):
         existing(folder)
     uvloop.run(run(folders, pods, xds))

@@ -36,10 +36,12 @@ async def simulate(folders: Sequence[Path], pods: Path, xds: str = "") -> None:
         nonlocal world
         world = world.apply(reading.changes)
         wanted = plan(world)
-        said.intersection_update(wanted.notices)
-        for line in (*await fleet.apply(wanted), *(line for line in wanted.notices if line not in said)):
+        left_out = [pod for pod in wanted.pods if pod.picker is not None and not xds]
+        lines = (*wanted.notices, *(f"Pod {pod.namespace}/{pod.name}: not simulated without --xds" for pod in left_out))
+        said.intersection_update(lines)
+        for line in (*await fleet.apply(wanted), *(line for line in lines if line not in said)):
             _log.warning(line)
-        said.update(wanted.notices)
+        said.update(lines)
 
     try:
         await take(await asyncio.to_thread(source.read))

@@ -284,6 +284,8 @@ async def test_an_adapter_is_rolled_out(start: Start, tmp_path: Path) -> None:
         return sum(json.loads(answer.body)["model"] == "food-review-2" for answer in answers) / len(answers)
 
     await until(lambda: loaded("food-review-1"), 20)
+    async with running.session.get(f"{running.url}/v1/models") as response:
+        assert "food-review" in [each["id"] for each in (await response.json())["data"]]
     async with load(running, *[Question("food-review", tokens=1)] * 3) as clients:
         assert share(await clients.more(20)) == 0
         await settle(running, both_loaded)
