@@ -51,7 +51,8 @@ def test_a_gateway_is_published(stage: Stage) -> None:
 def test_what_has_not_changed_is_not_sealed_again(stage: Stage) -> None:
     stage.write("a.yaml", GATEWAY % ("a", 8080))
     first = dict(stage.published[-1].table(LISTENER))
-    stage.write("pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {}\n")
+    ready = "status: {conditions: [{type: Ready, status: 'True'}]}"
+    stage.write("pod.yaml", f"apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec: {{}}\n{ready}\n")
     assert stage.published[-1].table(LISTENER)["default/a/8080"] is first["default/a/8080"]
     assert stage.plane.state.pods == 1
 
