@@ -20,7 +20,7 @@ from simulator.adapters import Adapters
 from simulator.api import Api
 from simulator.dialects.sglang.api import SglangAdapters, SglangApi
 from simulator.driver import Driver
-from simulator.faults import Fault, Mode
+from simulator.faults import Fault, Mode, nonsense
 from simulator.openai_requests import Reader
 from simulator.refusals import RequestError, bad_request
 from simulator.rooms import Rooms
@@ -28,6 +28,7 @@ from simulator.spec import Role, ServerSpec, Timing
 
 MAX_BODY = 64 * 2**20
 _FAULT_PATH = "/simulator/fault"
+_METRICS_PATH = "/metrics"
 # Envoy adds it to every request: no client of a gateway may switch faults.
 _PROXIED = "x-forwarded-proto"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 seconds: close() sends RST
@@ -76,19 +77,16 @@ class ModelServer:
         rooms: Rooms | None = None,
     ) -> None:
         self.site = site
-        self.driver = Driver(spec, timing)
         self._control = control
         self._headers = {"x-simulated-pod": site.pod}
         self._mode = Mode.NONE
         self._responsive = asyncio.Event()
         self._responsive.set()
         self._spec = spec
+        self._timing = timing
         self._rooms = rooms or Rooms()
-        adapters, api = _DIALECTS[spec.dialect]
-        loaded = adapters(spec)
-        reader = Reader(spec, timing, loaded)
-        door = self._rooms.door()
-        self._api = api(spec, self.driver, reader, loaded, door, self._headers, self._responsive)
+        self._nonsense = nonsense()
+        self._begin()
         self._switching = asyncio.Lock()
         self._fault_end: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,6 +111,14 @@ class ModelServer:
         """Requests that are being handled."""
         return len(self._busy)
 
+    def _begin(self) -> None:
+        """Be as a process is that was just started."""
+        adapters, api = _DIALECTS[self._spec.dialect]
+        self.driver = Driver(self._spec, self._timing)
+        loaded = adapters(self._spec)
+        reader = Reader(self._spec, self._timing, loaded)
+        self._api = api(self._spec, self.driver, reader, loaded, self._rooms.door(), self._headers, self._responsive)
+
     async def start(self) -> None:
         """Listen. Raises OSError when the address is taken or is not this machine's."""
         loop = asyncio.get_running_loop()
@@ -132,14 +138,23 @@ class ModelServer:
         await self._http.shutdown(_AT_ONCE if self._mode is Mode.HANG else grace)
         self.driver.close()
 
-    async def switch(self, mode: Mode, duration: float | None = None) -> None:
-        """Fail in this way from here on, for `duration` seconds if that is given. Raises OSError as `start` does."""
+    async def switch(
+        self, mode: Mode, duration: float | None = None, *, asked_by: web.RequestHandler | None = None
+    ) -> None:
+        """Fail in this way from here on, for `duration` seconds if that is given. Raises OSError as `start` does.
+
+        The connection that asks for a crash is told that it happened.
+        """
         async with self._switching:
             if self._fault_end is not None:
                 self._fault_end.cancel()
                 self._fault_end = None
-            if mode is Mode.REFUSE:
+            if self._mode is Mode.CRASH and mode is not Mode.CRASH:
+                self._begin()
+            if mode in {Mode.REFUSE, Mode.CRASH}:
                 self._close_listener()
+                if mode is Mode.CRASH:
+                    self._die(asked_by)
                 # An event loop may close sockets only when it comes round again (uvloop).
                 await asyncio.sleep(0)
             elif self._listener is None:
@@ -150,7 +165,8 @@ class ModelServer:
                 self.driver.pause()
             else:
                 self._responsive.set()
-                self.driver.resume()
+                if mode is not Mode.CRASH:
+                    self.driver.resume()
             if duration is not None and mode is not Mode.NONE:
                 self._fault_end = asyncio.get_running_loop().call_later(duration, self._recover)
 
@@ -178,6 +194,13 @@ class ModelServer:
             if connection not in self._busy:
                 connection.force_close()
 
+    def _die(self, spared: web.RequestHandler | None) -> None:
+        """Cut every connection, as a kernel does for a process that is killed."""
+        for connection in self._http.connections:
+            if connection is not spared and connection.transport is not None:
+                connection.transport.abort()
+        self.driver.close()
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         self._busy.add(connection)
@@ -196,6 +219,8 @@ class ModelServer:
             return await self._reset(request)
         if self._mode is Mode.UNAVAILABLE:
             return self._api.refusal(_UNAVAILABLE)
+        if self._mode is Mode.GARBAGE and request.path == _METRICS_PATH:
+            return web.Response(body=next(self._nonsense), headers=self._headers)
         return await self._api.answer(request)
 
     async def _reset(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -215,7 +240,7 @@ class ModelServer:
         try:
             fault = msgspec.json.decode(await request.read(), type=Fault)
             if fault.pod is None or fault.pod == self.site.pod:
-                await self.switch(fault.mode, fault.duration)
+                await self.switch(fault.mode, fault.duration, asked_by=request.protocol)
             else:
                 await self._control(fault)
         except msgspec.DecodeError as error:

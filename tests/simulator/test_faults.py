@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import pytest
-from aiohttp import ClientConnectorError, ClientSession, ClientTimeout, ServerDisconnectedError
+from aiohttp import ClientConnectorError, ClientPayloadError, ClientSession, ClientTimeout, ServerDisconnectedError
 
 from simulator import Mode, ModelServer, Timing
 
@@ -120,7 +120,42 @@ async def test_a_hanging_server_stops(start: Start, client: ClientSession) -> No
         await asking
 
 
-@pytest.mark.parametrize("mode", ["refuse", "reset", "unavailable", "hang"])
+async def test_a_crash_cuts_what_is_under_way_and_forgets_it(start: Start, client: ClientSession) -> None:
+    server = await start(timing=Timing(prefill=0, decode=0.01, answer_tokens=1000))
+    whole = asyncio.create_task(client.post(server.site.url + "/v1/chat/completions", json=CHAT))
+    async with client.post(server.site.url + "/v1/chat/completions", json=CHAT | {"stream": True}) as response:
+        await response.content.readline()
+        assert server.busy == 2
+        await server.switch(Mode.CRASH)
+        with pytest.raises(ClientPayloadError):
+            await response.read()
+    with pytest.raises(ServerDisconnectedError):
+        await whole
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(server.site.host, server.site.port)
+    await server.switch(Mode.NONE)
+    async with client.get(server.site.url + "/metrics") as response:
+        page = await response.text()
+    for name in ("vllm:num_requests_running", "vllm:generation_tokens_total", "vllm:request_success_total"):
+        assert {float(line.split()[-1]) for line in page.splitlines() if line.startswith(name)} == {0}, name
+    assert not server.busy
+
+
+async def test_garbage_is_on_the_metrics_page_alone(start: Start, client: ClientSession) -> None:
+    server = await start(timing=Timing(prefill=0, decode=0, answer_tokens=1))
+    await server.switch(Mode.GARBAGE)
+    pages = []
+    for _ in range(12):
+        async with client.get(server.site.url + "/metrics") as response:
+            assert response.status == HTTPStatus.OK
+            pages.append(await response.read())
+    assert len(set(pages)) > 3
+    assert [await status(client, server, path) for path in ("/health", "/v1/models")] == [HTTPStatus.OK] * 2
+    async with client.post(server.site.url + "/v1/chat/completions", json=CHAT) as response:
+        assert response.status == HTTPStatus.OK
+
+
+@pytest.mark.parametrize("mode", ["refuse", "reset", "unavailable", "hang", "crash", "garbage"])
 async def test_a_fault_ends_after_its_duration(start: Start, client: ClientSession, mode: str) -> None:
     server = await start()
     assert await switch(client, server, {"mode": mode, "duration": 0.05}) == HTTPStatus.NO_CONTENT
