@@ -15,7 +15,7 @@ from sources.bell import Bell
 from sources.entries import Entry, complain, keep_last_good, read_entries
 from sources.ledger import Ledger
 from sources.listing import Listing, Stamp, list_files
-from sources.readings import FileProblem, Reading
+from sources.readings import AnyNotice, AnyProblem, FileProblem, Reading
 
 # Seconds for which a file must be left alone before bad news from it is believed, and between looks until then.
 SETTLE = 0.2
@@ -102,7 +102,8 @@ class FolderSource:
 
     async def watch(self, stop: asyncio.Event) -> AsyncIterator[Reading]:
         """Deliver a reading whenever anything is different, until `stop` is set."""
-        problems, notices = self._ledger.problems, self._ledger.notices
+        problems: tuple[AnyProblem, ...] = self._ledger.problems
+        notices: tuple[AnyNotice, ...] = self._ledger.notices
         async with Bell(self._folders, stop) as bell:
             wait = RETRY
             while not stop.is_set():

@@ -19,6 +19,26 @@ class FileProblem:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class ObjectProblem:
+    """An object of a cluster that changes nothing until it is mended, or a kind that cannot be read."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectNotice:
+    """Something of an object that is not read, and does no harm."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Notice:
     """Something of a document that is not read, and does no harm."""
 
@@ -30,10 +50,14 @@ class Notice:
         return f"{self.path}:{self.line}: {self.message}"
 
 
+AnyProblem = FileProblem | ObjectProblem
+AnyNotice = Notice | ObjectNotice
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What is different since the reading before, and all that is wrong or ignored at present, in order of place."""
 
     changes: tuple[Upsert | Delete, ...] = ()
-    problems: tuple[FileProblem, ...] = ()
-    notices: tuple[Notice, ...] = ()
+    problems: tuple[AnyProblem, ...] = ()
+    notices: tuple[AnyNotice, ...] = ()

@@ -1,0 +1,1 @@
+"""Objects of a Kubernetes cluster: listed, watched, and written to."""

@@ -1,0 +1,172 @@
+"""Requests to an API server: the official client's configuration, authentication and transport, on raw JSON.
+
+The client's generated models know none of the kinds that a gateway reads most, and cost memory for the others: bodies
+stay bytes here, and whoever reads them decides what is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import orjson
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+Query = Mapping[str, str]
+
+APPLY = "application/apply-patch+yaml"
+"""The content type of server-side apply."""
+
+JSON = "application/json"
+
+GONE = 410
+NOT_FOUND = 404
+FORBIDDEN = 403
+CONFLICT = 409
+
+_IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+# Seconds for a request that is not a watch; and between two bytes of a watch. An API server sends a bookmark about once
+# a minute: a silence longer than that is a connection that died without a word.
+_PATIENCE = 30.0
+_SILENCE = 75.0
+_CONNECT = 5.0
+_CONNECTIONS = 200
+
+
+class ApiError(Exception):
+    """The API server refused a request.
+
+    `status` is HTTP's, `reason` that of the API ("NotFound", "Forbidden", ...); `retry_after` is in seconds, 0 where
+    the server does not say.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+
+class UnreachableError(Exception):
+    """The API server gave no answer."""
+
+
+class ConfigurationError(Exception):
+    """There is no usable kubeconfig, and this is no pod."""
+
+
+class Api:
+    """One API server, as one user."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
+        """Read a kubeconfig, by default KUBECONFIG's or ~/.kube/config; in a pod its service account instead.
+
+        Raises ConfigurationError. Nothing is sent yet.
+        """
+        configuration = Configuration(connection_pool_maxsize=_CONNECTIONS)
+        try:
+            if kubeconfig is None and _IN_CLUSTER in os.environ and "KUBECONFIG" not in os.environ:
+                load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                path = str(kubeconfig) if kubeconfig is not None else None
+                await load_kube_config(  # type: ignore[no-untyped-call]
+                    path, context, client_configuration=configuration, persist_config=False
+                )
+        except (ConfigException, OSError, ValueError) as error:
+            raise ConfigurationError(f"no cluster: {str(error).strip().rstrip('.')}") from None
+        return cls(ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, path: str, query: Query | None = None, *, accept: str = JSON) -> bytes:
+        """Return the body of a GET. Raises ApiError, UnreachableError."""
+        async with self._request("GET", path, query, accept=accept) as response:
+            return await response.read()
+
+    async def post(self, path: str, body: Mapping[str, object]) -> bytes:
+        """Create an object; return it. Raises ApiError, UnreachableError."""
+        async with self._request("POST", path, body=body) as response:
+            return await response.read()
+
+    async def put(self, path: str, body: Mapping[str, object]) -> bytes:
+        """Replace an object; return it. Raises ApiError, UnreachableError."""
+        async with self._request("PUT", path, body=body) as response:
+            return await response.read()
+
+    async def delete(self, path: str, body: Mapping[str, object] | None = None) -> None:
+        """Delete an object, of which `body` is the DeleteOptions. Raises ApiError, UnreachableError."""
+        async with self._request("DELETE", path, body=body) as response:
+            await response.read()
+
+    async def apply(self, path: str, body: Mapping[str, object], *, manager: str, force: bool = True) -> bytes:
+        """Apply an object server-side as this field manager; return it. Raises ApiError, UnreachableError."""
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        async with self._request("PATCH", path, query, body=body, content_type=APPLY) as response:
+            return await response.read()
+
+    async def watch(self, path: str, query: Query, *, accept: str = JSON) -> AsyncIterator[bytes]:
+        """Yield the lines of a watch until the server ends it. Raises ApiError, UnreachableError."""
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
+        async with self._request("GET", path, {**query, "watch": "1"}, accept=accept, limits=limits) as response:
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line:
+                        yield line
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: Mapping[str, object] | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        limits: aiohttp.ClientTimeout | None = None,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        limits = limits or aiohttp.ClientTimeout(total=_PATIENCE, sock_connect=_CONNECT)
+        try:
+            prepared = await self._client.param_serialize(
+                method,
+                path,
+                query_params=list(query.items()) if query else None,
+                header_params={"Accept": accept, "Content-Type": content_type},
+                body=dict(body) if body is not None else None,
+                auth_settings=["BearerToken"],
+            )
+            response: aiohttp.ClientResponse = (
+                await self._client.call_api(*prepared, _request_timeout=limits)
+            ).response
+            async with response:
+                if not response.ok:
+                    raise _refusal(response.status, await response.read(), response.headers.get("Retry-After", ""))
+                yield response
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            raise UnreachableError(str(error) or type(error).__name__) from error
+
+
+def _refusal(status: int, body: bytes, retry_after: str) -> ApiError:
+    """Read what an API server says when it refuses (meta/v1, Status)."""
+    said: Any = None
+    with suppress(orjson.JSONDecodeError):
+        said = orjson.loads(body)
+    if not isinstance(said, dict):
+        said = {"message": body[:200].decode("utf-8", "replace").strip()}
+    wait = float(retry_after) if retry_after.isdecimal() else 0.0
+    return ApiError(status, str(said.get("reason") or ""), str(said.get("message") or ""), wait)

@@ -1,0 +1,202 @@
+"""The Kubernetes source: one watch for each kind, told as readings.
+
+Nothing is told before every kind that is served has been listed once: half a World would take from Envoy what works.
+From then on trouble with the API server only means that no news comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from resources import Key, Object, Upsert
+from sources.kubernetes.api import FORBIDDEN, GONE, NOT_FOUND, Api, ApiError, UnreachableError
+from sources.kubernetes.catalog import Catalog
+from sources.kubernetes.discovery import Served
+from sources.kubernetes.follower import Change, Follower, Told
+from sources.readings import ObjectNotice, ObjectProblem, Reading
+
+_PAGE = "500"
+# Seconds after which the server ends a watch, so that a load balancer's connections are spread anew.
+_WATCH = "290"
+_FIRST_RETRY = 0.1
+_LAST_RETRY = 5.0
+
+_log = structlog.get_logger("kubernetes")
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What to follow of a kind.
+
+    field_selector: as the API has it (``type=kubernetes.io/tls``).  keeps_status: whether `told` is to be kept.
+    keep: of which objects, in the API's words, anything is kept.
+    """
+
+    kind: type[Object]
+    field_selector: str = ""
+    keeps_status: bool = False
+    keep: Callable[[Mapping[str, Any]], bool] = lambda _: True
+
+
+class KubernetesSource:
+    """Objects of a cluster, in all namespaces or in some. `dice` gives numbers from 0 to 1, to spread retries."""
+
+    def __init__(
+        self, api: Api, interests: Iterable[Interest], *, namespaces: Sequence[str] = (), dice: Callable[[], float]
+    ) -> None:
+        interests = tuple(interests)
+        self._api = api
+        self._dice = dice
+        self.catalog = Catalog(api, (each.kind for each in interests))
+        self._watchers = [
+            _Watcher(self, each, namespace)
+            for each in interests
+            for namespace in (namespaces if namespaces and each.kind.NAMESPACED else ("",))
+        ]
+        self._pending: dict[Key, Change] = {}
+        self._news = asyncio.Event()
+
+    @property
+    def synced(self) -> bool:
+        """Whether every kind that is served has been listed."""
+        return self.catalog.known and all(
+            each.follower.listed or self.catalog.get(each.interest.kind) is None for each in self._watchers
+        )
+
+    def told(self, key: Key) -> Told | None:
+        """Return what the API server last said of an object's status; None where it has no such object."""
+        for each in self._watchers:
+            if (key.group, key.kind) == (each.interest.kind.GROUP, each.interest.kind.KIND):
+                found = each.follower.told.get(key)
+                if found is not None:
+                    return found
+        return None
+
+    async def watch(self, stop: asyncio.Event) -> AsyncIterator[Reading]:
+        """Deliver all objects as the first reading, and a reading whenever anything is different, until `stop`."""
+        tasks = [asyncio.create_task(each.run()) for each in self._watchers]
+        tasks.append(asyncio.create_task(self.catalog.run()))
+        stopping = asyncio.create_task(stop.wait())
+        first = True
+        try:
+            while not stop.is_set():
+                news = asyncio.create_task(self._news.wait())
+                done, _ = await asyncio.wait({news, stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                for task in done & {*tasks}:
+                    # None of them ends but by a bug of ours.
+                    task.result()
+                if stop.is_set():
+                    return
+                self._news.clear()
+                if first and not self.synced:
+                    continue
+                first = False
+                changes, self._pending = tuple(self._pending.values()), {}
+                yield Reading(changes, self._problems(), self._notices())
+        finally:
+            for task in (*tasks, stopping):
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+
+    def take(self, changes: Iterable[Change]) -> None:
+        """Take in what a watcher found."""
+        for change in changes:
+            self._pending[change.object.key if isinstance(change, Upsert) else change.key] = change
+        self._news.set()
+
+    async def pause(self, attempt: int, least: float = 0.0) -> None:
+        """Wait before another attempt, the longer the more there have been."""
+        longest = min(_LAST_RETRY, _FIRST_RETRY * 2.0 ** min(attempt, 10))
+        await asyncio.sleep(max(least, longest * (0.5 + self._dice() / 2)))
+
+    @property
+    def api(self) -> Api:
+        """The API server."""
+        return self._api
+
+    def _problems(self) -> tuple[ObjectProblem, ...]:
+        found = {text for each in self._watchers for text in each.follower.problems.values()}
+        found |= {each.trouble for each in self._watchers if each.trouble}
+        return tuple(sorted(map(ObjectProblem, found)))
+
+    def _notices(self) -> tuple[ObjectNotice, ...]:
+        return tuple(sorted(ObjectNotice(text) for each in self._watchers for text in each.follower.notices()))
+
+
+class _Watcher:
+    """Follows one kind, in all namespaces ("") or in one."""
+
+    def __init__(self, source: KubernetesSource, interest: Interest, namespace: str) -> None:
+        self._source = source
+        self._namespace = namespace
+        self.interest = interest
+        self.follower = Follower(interest.kind, keeps_status=interest.keeps_status, keep=interest.keep)
+        # What a user has to mend before this kind can be read.
+        self.trouble = ""
+
+    async def run(self) -> None:
+        """List and watch, for ever."""
+        attempt = 0
+        while True:
+            served = await self._source.catalog.wait_for(self.interest.kind)
+            try:
+                await self._follow(served)
+                attempt = 0
+            except ApiError as error:
+                attempt = 0 if error.status == GONE and self.follower.listed else attempt + 1
+                await self._suffer(served, error, attempt)
+            except UnreachableError as error:
+                attempt += 1
+                if attempt == 1:
+                    _log.warning("watch interrupted", kind=self.interest.kind.KIND, reason=str(error))
+                await self._source.pause(attempt)
+
+    async def _follow(self, served: Served) -> None:
+        path = served.path(self._namespace)
+        selected = {"fieldSelector": self.interest.field_selector} if self.interest.field_selector else {}
+        if not self.follower.version:
+            await self._list(path, selected)
+        self.trouble = ""
+        query = {
+            **selected,
+            "resourceVersion": self.follower.version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": _WATCH,
+        }
+        async for line in self._source.api.watch(path, query):
+            changes = self.follower.event(line)
+            if changes or self.follower.problems or self.interest.keeps_status:
+                self._source.take(changes)
+
+    async def _list(self, path: str, selected: Mapping[str, str]) -> None:
+        self.follower.restart()
+        rest = ""
+        while True:
+            query = {**selected, "limit": _PAGE, **({"continue": rest} if rest else {})}
+            changes, page = self.follower.page(await self._source.api.get(path, query))
+            self._source.take(changes)
+            rest = page.next
+            if not rest:
+                return
+
+    async def _suffer(self, served: Served, error: ApiError, attempt: int) -> None:
+        if error.status == GONE:
+            self.follower.restart()
+        elif error.status == NOT_FOUND:
+            # Either the server is starting up, or the definition is gone; the catalog knows in a moment.
+            if self._source.catalog.get(self.interest.kind) is None:
+                self._source.take(self.follower.forget())
+                return
+        elif error.status == FORBIDDEN:
+            # Never taken for absence: what the cluster has may be serving.
+            self.trouble = f"{served.plural}.{served.kind.GROUP or 'core'}: cannot be read: {error.message}"
+            self._source.take(())
+        if attempt == 1 and error.status != GONE:
+            _log.warning("watch interrupted", kind=self.interest.kind.KIND, reason=str(error))
+        await self._source.pause(attempt, error.retry_after)
