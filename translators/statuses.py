@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from resources import InferencePool, Key, Listener
+from resources import GATEWAY_GROUP, InferencePool, Key, Listener
 from translators import ir
-from translators.resolve.gateways import GATEWAY_GROUP, GatewayState, Meaning, PoolState, RouteState
+from translators.resolve.meaning import GatewayState, Meaning, PoolState, RouteState
 from translators.resolve.policies import PolicyState
 from translators.settings import Settings
 

@@ -30,7 +30,8 @@ from translators.emit.virtual_host import routes_of
 from translators.features.body_limit import limit
 from translators.features.models_list import routable
 from translators.memo import Memo
-from translators.resolve.gateways import Meaning, resolve
+from translators.resolve.gateways import resolve
+from translators.resolve.meaning import Meaning
 from translators.settings import Settings
 
 CLUSTER = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from translators.resolve.hostnames import covers, meet, specificity
+from translators.resolve.hostnames import covers, meet, patterns, specificity
 
 some_hostnames = st.sampled_from(
     ["*", "*.com", "*.a.com", "*.b.a.com", "com", "a.com", "b.a.com", "c.b.a.com", "aa.com", "*.aa.com"]
@@ -44,3 +44,13 @@ def test_what_is_covered_is_at_least_as_specific(pattern: str, hostname: str) ->
 def test_a_whole_name_is_more_specific_than_a_longer_wildcard() -> None:
     order = ["*", "*.com", "*.example.com", "a.com", "aa.com"]
     assert sorted(order, key=specificity) == order
+
+
+@given(st.lists(some_hostnames), some_hostnames)
+def test_the_patterns_of_a_hostname_are_all_that_cover_it_the_most_specific_first(
+    others: list[str], hostname: str
+) -> None:
+    found = patterns(hostname)
+    assert {each for each in others if covers(each, hostname)} <= set(found)
+    assert all(covers(each, hostname) for each in found)
+    assert list(found) == sorted(found, key=specificity, reverse=True)

@@ -19,6 +19,15 @@ def meet(one: str, other: str) -> str | None:
     return one if covers(other, one) else None
 
 
+def patterns(hostname: str) -> tuple[str, ...]:
+    """Return every pattern that covers the hostname, itself included, the most specific first."""
+    labels = hostname.removeprefix("*.").split(".") if hostname != ANY else []
+    # A wildcard stands for one label at least.
+    first = 0 if hostname.startswith("*.") else 1
+    wildcards = ["*." + ".".join(labels[index:]) for index in range(first, len(labels))]
+    return tuple(dict.fromkeys([hostname, *wildcards, ANY]))
+
+
 def specificity(hostname: str) -> tuple[bool, int]:
     """Order hostnames: a whole name is more specific than a wildcard, a longer one than a shorter one."""
     if hostname == ANY:

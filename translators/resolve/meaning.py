@@ -1,0 +1,85 @@
+"""What resolving a World gives: what each Gateway serves, and how every object stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from resources import Gateway, HTTPRoute, Key, Listener, ParentReference
+from translators import ir
+from translators.resolve.declared import DeclaredState
+from translators.resolve.parameters import ClassState
+from translators.resolve.policies import PolicyState
+from translators.resolve.pool_kinds import AnyPool
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerState:
+    """A listener, its problems and the number of routes that attached to it."""
+
+    listener: Listener
+    problems: tuple[ir.Problem, ...]
+    attached: int = 0
+
+    @property
+    def served(self) -> bool:
+        """Whether requests can reach the listener."""
+        return serves(self.problems)
+
+
+def serves(problems: Iterable[ir.Problem]) -> bool:
+    """Whether a listener with these problems is served."""
+    return not any(problem.condition == "Accepted" for problem in problems)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """A Gateway that is ours. parameters: what is wrong with them, for which no listener is served."""
+
+    gateway: Gateway
+    problems: tuple[ir.Problem, ...]
+    listeners: tuple[ListenerState, ...]
+    parameters: ir.Problem | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParentState:
+    """How a route stands to one of its parents."""
+
+    ref: ParentReference
+    problems: tuple[ir.Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """A route with a parent that is ours."""
+
+    route: HTTPRoute
+    parents: tuple[ParentState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """An InferencePool, the Gateways with a route that refers to it ("namespace/name"), and its problems."""
+
+    pool: AnyPool
+    parents: tuple[str, ...]
+    problems: tuple[ir.Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Everything that a World means: what is served, and how every object stands.
+
+    strays: objects that are attached to nothing, and so have no status to say why.
+    """
+
+    gateways: tuple[ir.Gateway, ...]
+    gateway_states: tuple[GatewayState, ...]
+    route_states: tuple[RouteState, ...]
+    pool_states: tuple[PoolState, ...]
+    declared_states: tuple[DeclaredState, ...]
+    policy_states: tuple[PolicyState, ...]
+    strays: tuple[tuple[Key, ir.Problem], ...]
+    classes: tuple[ClassState, ...]
+    notices: tuple[str, ...]
