@@ -12,6 +12,7 @@ for the next question's.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 _LIMIT = 8 * 1024 * 1024
@@ -27,10 +28,12 @@ class Answer(NamedTuple):
 class Connection:
     """A connection to one address (``host:port``), opened when needed and kept.
 
-    Raises OSError when the pod refuses, resets or talks nonsense.
+    `lost` is called when the other side closes it between two questions.  Raises OSError when the pod refuses, resets
+    or talks nonsense.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, lost: Callable[[], None] | None = None) -> None:
+        self._lost = lost
         host, _, port = address.rpartition(":")
         self._host = host.strip("[]")
         self._port = int(port)
@@ -66,7 +69,8 @@ class Connection:
                 if kept.answering:
                     raise
         self.close()
-        _, wire = await asyncio.get_running_loop().create_connection(_Wire, self._host, self._port)
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(lambda: _Wire(self._lost), self._host, self._port)
         self._wire = wire
         return await self._exchange(wire, request)
 
@@ -81,7 +85,8 @@ class Connection:
 class _Wire(asyncio.Protocol):
     """The bytes of one connection: one question, one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[], None] | None) -> None:
+        self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._received = bytearray()
@@ -97,8 +102,10 @@ class _Wire(asyncio.Protocol):
         self.usable = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.usable = False
+        kept, self.usable = self.usable, False
         if self._waiter is None:
+            if kept and self._lost is not None:
+                self._lost()
             return
         answer = None if exc is not None else _parse(self._received, ended=True)
         if answer is not None:

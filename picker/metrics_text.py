@@ -112,9 +112,12 @@ DIALECTS: Mapping[int, Dialect] = {
 
 
 def read(page: bytes, dialect: Dialect) -> Report | None:
-    """Read a page in the Prometheus text format; None when it has none of the families."""
+    """Read a page in the Prometheus text format; None when it has none of the families, or one of them is nonsense.
+
+    A figure that is there and says nothing must not count as zero: the pod would look idle, and get every request.
+    """
     waiting, running, kv_usage = (_first(page, families) for families in dialect)
-    if not (waiting or running or kv_usage):
+    if waiting is None or running is None or kv_usage is None or not (waiting or running or kv_usage):
         return None
     return Report(sum(waiting), sum(running), min(1.0, max(kv_usage, default=0.0)), _adapters(page))
 
@@ -131,11 +134,12 @@ def read_any(page: bytes, runtime: int, others: Dialect | None = None) -> Report
     return report
 
 
-def _first(page: bytes, families: tuple[Family, ...]) -> list[float]:
+def _first(page: bytes, families: tuple[Family, ...]) -> list[float] | None:
+    """Read the first family that is there; None where none of its values is a count."""
     for family in families:
-        values = [value for labels, value in _samples(page, family.name) if family.label in labels]
-        if values:
-            return values
+        found = [value for labels, value in _samples(page, family.name) if family.label in labels]
+        if found:
+            return [value for value in found if value is not None] or None
     return []
 
 
@@ -143,10 +147,11 @@ def _adapters(page: bytes) -> Adapters | None:
     """Read vLLM's adapters: the value is the time of the series, and only the newest is true."""
     if _LORA not in page:
         return None
-    newest = max(_samples(page, _LORA), key=lambda sample: sample[1], default=None)
+    series = ((value, labels) for labels, value in _samples(page, _LORA) if value is not None)
+    newest = max(series, default=None)
     if newest is None:
         return None
-    labels = {key: value.decode("utf-8", "replace") for key, value in _LABEL.findall(newest[0])}
+    labels = {key: value.decode("utf-8", "replace") for key, value in _LABEL.findall(newest[1])}
     limit = labels.get(b"max_lora", "")
     return Adapters(
         _names(labels.get(b"running_lora_adapters", "")),
@@ -159,8 +164,8 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
-def _samples(page: bytes, name: bytes) -> Iterator[tuple[bytes, float]]:
-    """Walk over the series of a family: the text of its labels, and the value."""
+def _samples(page: bytes, name: bytes) -> Iterator[tuple[bytes, float | None]]:
+    """Walk over the series of a family: the text of its labels, and the value; None for what is no count."""
     position = page.find(name)
     while position >= 0:
         end = page.find(b"\n", position)
@@ -172,9 +177,7 @@ def _samples(page: bytes, name: bytes) -> Iterator[tuple[bytes, float]]:
             if rest[:1] in b"{ \t" and rest:
                 # Labels may hold any character in quotes, so their end is the last brace.
                 labels = rest.rfind(b"}") + 1
-                value = _value(rest[labels:])
-                if value is not None:
-                    yield rest[:labels], value
+                yield rest[:labels], _value(rest[labels:])
         position = page.find(name, end)
 
 

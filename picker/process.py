@@ -189,6 +189,7 @@ class _Process:
 
     def _change(self) -> None:
         self._scraper.follow(self._directory.members)
+        self._telemetry.forget_others()
         self._picker.announce()
         if self._directory.complete:
             self._complete.set()

@@ -3,6 +3,9 @@
 A pod that refuses, resets, answers 5xx or does not answer within `timeout` is avoided at once, until it answers
 again.  A pod without a readable page (404, or none of the families) is not avoided: it only stays unknown.
 
+A pod that ends closes the connection that is kept for asking it: then it is asked at once and not when it is due, so
+that next to no request is sent to a pod that has just died or was told to go.
+
 Scraping also heals our own count.  A pod that says for a while that it runs nothing and has nothing waiting cannot hold
 the requests that we count there from before: either they are lost to us, and are no longer counted; or the pod takes
 requests and does nothing with them, which the prober finds out first.
@@ -43,6 +46,44 @@ class ScrapeTimes:
     stale: float = 2.0
     stall: float = 0.5
     heal: float = 5.0
+
+
+class _Pause:
+    """Pauses that can be ended early, but never two in a row: some servers close every connection."""
+
+    def __init__(self) -> None:
+        self._over: asyncio.Future[None] | None = None
+        self._asked = False
+        self._was_cut = False
+
+    async def last(self, seconds: float) -> None:
+        """Wait so long, or until somebody ends it, or not at all if somebody has since the last one."""
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+        may_be_cut = not self._was_cut
+        if may_be_cut:
+            self._over = over
+            if self._asked:
+                over.set_result(None)
+        timer = loop.call_later(seconds, _settle, over)
+        try:
+            await over
+        finally:
+            timer.cancel()
+            self._over = None
+            self._was_cut = may_be_cut and self._asked
+            self._asked = False
+
+    def end(self) -> None:
+        """End the pause."""
+        self._asked = True
+        if self._over is not None:
+            _settle(self._over)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Scraper:
@@ -103,7 +144,8 @@ class Scraper:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, endpoint: Endpoint) -> None:
-        connection = Connection(endpoint.address)
+        pause = _Pause()
+        connection = Connection(endpoint.address, lost=pause.end)
         try:
             while True:
                 reason = await self._scrape(endpoint, connection)
@@ -116,7 +158,7 @@ class Scraper:
                 self._progress.set()
                 self._heal(endpoint)
                 # Jitter keeps the pods from being asked all at once.
-                await asyncio.sleep(self._interval(endpoint) * (0.9 + 0.2 * self._dice()))
+                await pause.last(self._interval(endpoint) * (0.9 + 0.2 * self._dice()))
         finally:
             connection.close()
 

@@ -28,6 +28,8 @@ class Endpoint:
     report cannot know of.  `tokens` and `tokens_at_scrape` are the same of the tokens that those requests' prompts are
     estimated to have.  `prefixes` is what the pod has likely cached.
 
+    `avoided` is one that fails; `passed_over` as well one that was never asked, of which nobody knows that it serves.
+
     `adapters` are the LoRA adapters that the pod runs requests of, `adapters_waiting` those that it lets wait, and
     `adapter_limit` how many fit at once (0: it does not say).
     """
@@ -50,7 +52,9 @@ class Endpoint:
     failing: bool = False
     idle_since: float | None = None
     avoided: bool = field(default=False, init=False)
+    passed_over: bool = field(default=True, init=False)
     prefixes: Prefixes = field(default_factory=Prefixes, init=False)
+    _asked: bool = field(default=False, init=False)
 
     @property
     def unreported(self) -> int:
@@ -107,6 +111,7 @@ class Endpoint:
     def mark_reachable(self, *, reachable: bool) -> bool:
         """Note whether the pod answers at all; True when that makes or ends its being avoided."""
         self.unreachable = not reachable
+        self._asked = True
         return self._settle()
 
     def mark_failing(self, *, failing: bool) -> bool:
@@ -117,6 +122,7 @@ class Endpoint:
     def _settle(self) -> bool:
         before = self.avoided
         self.avoided = self.unreachable or self.failing
+        self.passed_over = self.avoided or not self._asked
         return before != self.avoided
 
 

@@ -35,6 +35,8 @@ class Telemetry:
         )
         self._scrape_errors = self._counter("scrape_errors", "Scrapes that failed.", ("endpoint", "pod"))
         self._avoided = self._counter("avoidances", "Times that an endpoint became avoided.", ("endpoint", "pod"))
+        # The endpoints that have a series of their own in a counter.
+        self._named: set[tuple[str, str]] = set()
         self.registry.register(Requests(self._tallies, self._decisions, in_flight))
         self.registry.register(Endpoints(directory))
 
@@ -77,11 +79,21 @@ class Telemetry:
 
     def fail_scrape(self, address: str, pod: str) -> None:
         """Count a scrape that failed."""
+        self._named.add((address, pod))
         self._scrape_errors.labels(address, pod).inc()
 
     def avoid(self, address: str, pod: str) -> None:
         """Count an endpoint's becoming avoided."""
+        self._named.add((address, pod))
         self._avoided.labels(address, pod).inc()
+
+    def forget_others(self) -> None:
+        """Drop the series of endpoints that are gone: pods come and go, and each would leave some."""
+        present = {(address, member.endpoint.pod) for address, member in self._directory.members.items()}
+        for address, pod in self._named - present:
+            self._scrape_errors.remove(address, pod)
+            self._avoided.remove(address, pod)
+        self._named &= present
 
 
 def metrics_app(telemetry: Telemetry, ready: Callable[[], bool]) -> web.Application:

@@ -18,12 +18,12 @@ def within_subset(request: Request, _table: Table, endpoints: Sequence[Endpoint]
 
 
 def not_avoided(_request: Request, _table: Table, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
-    """Keep those that are not avoided; all of them when every one is avoided.
+    """Keep those that are known to answer; where there are none, those not known to fail; else all of them.
 
     Avoidance is our opinion: where it would leave nobody, asking a suspected pod is better than a sure 503.
     """
-    kept = [endpoint for endpoint in endpoints if not endpoint.avoided]
-    return kept or endpoints
+    kept = [endpoint for endpoint in endpoints if not endpoint.passed_over]
+    return kept or [endpoint for endpoint in endpoints if not endpoint.avoided] or endpoints
 
 
 def room_for_sheddable(request: Request, table: Table, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:

@@ -126,7 +126,10 @@ vllm:kv_cache_usage_perc{{engine="0",model_name="m"}} {kv_usage}
 
 @dataclass
 class Pod:
-    """A model server of a few lines.  `statuses` answers by path, None meaning no answer at all."""
+    """A model server of a few lines.  `statuses` answers by path, None meaning no answer at all.
+
+    One that `closes` ends each connection with its answer and does not say so.
+    """
 
     name: str
     waiting: float = 0
@@ -134,6 +137,7 @@ class Pod:
     kv_usage: float = 0
     adapters: str = ""
     address: str = ""
+    closes: bool = False
     statuses: dict[str, int | None] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -174,6 +178,8 @@ class Pod:
                     return
                 body = self._page(path) if status == 200 else b"no"
                 writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body))
+                if self.closes:
+                    return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

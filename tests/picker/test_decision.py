@@ -131,6 +131,17 @@ def test_when_all_are_avoided_all_are_offered() -> None:
     assert decision.basis.endswith("all avoided")
 
 
+def test_a_pod_that_was_never_asked_waits_until_it_was() -> None:
+    known, new, bad = endpoint("a", waiting=9), endpoint("b"), endpoint("c")
+    known.mark_reachable(reachable=True)
+    bad.mark_reachable(reachable=False)
+    assert order(table(known, new, bad)) == ["a"]
+    assert order(table(new, bad)) == ["b"]
+    assert not new.avoided
+    new.mark_reachable(reachable=True)
+    assert order(table(known, new, bad)) == ["b", "a"]
+
+
 def test_a_pod_is_avoided_until_every_reason_is_gone() -> None:
     pod = endpoint("a")
     assert pod.mark_reachable(reachable=False)

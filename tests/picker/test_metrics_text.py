@@ -109,9 +109,15 @@ def test_a_page_of_something_else() -> None:
 
 
 def test_values_that_are_no_counts_are_passed_over() -> None:
-    page = b"vllm:num_requests_waiting NaN\nvllm:num_requests_running +Inf\nvllm:kv_cache_usage_perc -1\n"
+    page = b"vllm:num_requests_waiting NaN\nvllm:num_requests_waiting 1\nvllm:num_requests_running 2\n"
+    assert read(page, VLLM) == Report(1, 2, 0)
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"+Inf", b"-1", b"full", b""])
+@pytest.mark.parametrize("family", [b"vllm:num_requests_waiting", b"vllm:num_requests_running"])
+def test_a_page_with_a_figure_that_says_nothing_does_not_say_zero(family: bytes, value: bytes) -> None:
+    page = b"vllm:kv_cache_usage_perc 0\n" + family + b" " + value + b"\n"
     assert read(page, VLLM) is None
-    assert read(page + b"vllm:num_requests_waiting 1\n", VLLM) == Report(1, 0, 0)
 
 
 @given(st.binary(max_size=80))

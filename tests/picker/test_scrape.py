@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from picker_worlds import Pod, pods
 
@@ -38,7 +38,9 @@ class Rim:
 
 
 @asynccontextmanager
-async def scraping(rim: Rim, *made: Pod, dialect: int = 0) -> AsyncIterator[tuple[Scraper, Table]]:
+async def scraping(
+    rim: Rim, *made: Pod, dialect: int = 0, times: ScrapeTimes = TIMES
+) -> AsyncIterator[tuple[Scraper, Table]]:
     table = Table()
     table.replace(Endpoint(pod.address, pod.name) for pod in made)
     prober = Prober(rim.change, ProbeTimes(retry=0.01, pause=0.01))
@@ -49,7 +51,7 @@ async def scraping(rim: Rim, *made: Pod, dialect: int = 0) -> AsyncIterator[tupl
         prober=prober,
         changed=rim.change,
         failed=rim.fail,
-        times=TIMES,
+        times=times,
     )
     scraper.follow({row.address: Member(row, dialect, (table,)) for row in table.endpoints})
     try:
@@ -128,6 +130,28 @@ async def test_a_pod_that_is_gone_has_nothing_cached_when_it_is_back() -> None:
         async with asyncio.timeout(5):
             await rim.woken.wait()
         assert row.prefixes.match([1, 2, 3]) == 0
+
+
+# No scrape is due before a test is over.
+SELDOM = replace(TIMES, busy=3600.0, idle=3600.0)
+
+
+async def test_a_pod_that_ends_is_avoided_before_the_next_scrape_is_due() -> None:
+    rim = Rim()
+    async with pods(Pod("a"), Pod("b")) as made, scraping(rim, *made, times=SELDOM) as (_, table):
+        await made[0].stop()
+        async with asyncio.timeout(5):
+            await rim.woken.wait()
+        assert [row.avoided for row in table.endpoints] == [True, False]
+        assert [len(pod.asked) for pod in made] == [1, 1]
+
+
+async def test_a_server_that_closes_every_connection_is_not_asked_without_pause() -> None:
+    async with pods(Pod("a", closes=True)) as made, scraping(Rim(), *made, times=SELDOM):
+        await scraped_again(made[0], 1)
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert len(made[0].asked) == 2
 
 
 async def test_a_pod_that_answers_503_is_avoided_until_it_does_not() -> None:

@@ -132,3 +132,18 @@ def test_every_name_is_shown_with_its_labels() -> None:
     ):
         assert shown[name, frozenset(labels.items())] == value, name
     assert not any("chosen-by-a-client" in str(labels) for _, labels in shown)
+
+
+def test_endpoints_that_are_gone_leave_no_series() -> None:
+    directory = Directory("up")
+    telemetry = Telemetry(directory, InFlight())
+    rows = [(f"127.0.0.{number}:80", f"default/{number}") for number in range(1, 10)]
+    directory.receive(response(POOL_TYPE, {QWEN: ("1", pool(QWEN))}))
+    directory.receive(response(ENDPOINTS_TYPE, {CLUSTER: ("1", assignment(CLUSTER, rows))}))
+    for address, pod in rows:
+        telemetry.fail_scrape(address, pod)
+        telemetry.avoid(address, pod)
+    assert len({dict(labels).get("endpoint") for _, labels in samples(telemetry)} - {None}) == 9
+    directory.receive(response(ENDPOINTS_TYPE, {CLUSTER: ("2", assignment(CLUSTER, rows[:1]))}))
+    telemetry.forget_others()
+    assert {dict(labels).get("endpoint") for _, labels in samples(telemetry)} == {None, "127.0.0.1:80"}

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import cycle
 
 import aiohttp
 from running import Running
@@ -75,10 +76,11 @@ async def ask(session: aiohttp.ClientSession, url: str, question: Question) -> A
 
 
 class Load:
-    """The answers to clients that are still asking."""
+    """The answers to clients that are still asking; `open` are their questions that wait for an answer."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
+        self.open: set[asyncio.Task[Answer]] = set()
         self._came = asyncio.Event()
 
     def add(self, answer: Answer) -> None:
@@ -124,3 +126,37 @@ async def load(running: Running, *questions: Question, pause: float = 0.005) -> 
         finally:
             stop.set()
             await asyncio.gather(*clients)
+
+
+@asynccontextmanager
+async def arrivals(running: Running, *questions: Question, rate: float = 50) -> AsyncIterator[Load]:
+    """Have so many requests a second arrive, the questions in turn, however long the answers take.
+
+    At the end all have been answered.
+    """
+    found = Load()
+    loop = asyncio.get_running_loop()
+
+    def settle(task: asyncio.Task[Answer]) -> None:
+        found.open.discard(task)
+        if not task.cancelled():
+            found.add(task.result())
+
+    async def come() -> None:
+        due = loop.time()
+        for question in cycle(questions):
+            task = asyncio.create_task(ask(session, running.url, question))
+            found.open.add(task)
+            task.add_done_callback(settle)
+            due += 1 / rate
+            await asyncio.sleep(due - loop.time())
+
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
+        coming = asyncio.create_task(come())
+        try:
+            yield found
+        finally:
+            coming.cancel()
+            while found.open:
+                await asyncio.gather(*found.open)
