@@ -2,6 +2,7 @@
 
 from resources.core import (
     SERVICE_NAME_LABEL,
+    TLS_SECRET,
     ConfigMap,
     Endpoint,
     EndpointConditions,
@@ -9,6 +10,7 @@ from resources.core import (
     EndpointSlice,
     Namespace,
     ObjectReference,
+    Secret,
     Service,
     ServicePort,
     ServiceSpec,
@@ -171,6 +173,7 @@ __all__ = [
     "RUNTIME_ANNOTATION",
     "SERVICE_NAME_LABEL",
     "STRATEGY_ANNOTATION",
+    "TLS_SECRET",
     "TRAFFIC_GROUP",
     "UNLISTED_ANNOTATION",
     "X_INFERENCE_GROUP",
@@ -285,6 +288,7 @@ __all__ = [
     "RoleWorkload",
     "RouteGroupKind",
     "RouteNamespaces",
+    "Secret",
     "Service",
     "ServicePort",
     "ServiceSpec",

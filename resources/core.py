@@ -4,16 +4,18 @@ All of them are lenient: the fields left out here are passed over without a word
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import force_setattr
 
-from resources.fields import Fields, Port, check_address
+from resources.fields import FieldError, Fields, Port, check_address
 from resources.meta import Object
 
 TransportProtocol = Literal["TCP", "UDP", "SCTP"]
+TLS_SECRET: Final = "kubernetes.io/tls"  # noqa: S105 - a type's name
+"""The type of the Secrets that hold a certificate and its key."""
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
@@ -136,3 +138,46 @@ class ConfigMap(Object, frozen=True, kw_only=True):
     def files(self) -> Mapping[str, bytes]:
         """The contents of the files that a volume of it has, by name."""
         return {**{name: text.encode() for name, text in self.data.items()}, **self.binary_data}
+
+
+class Secret(Object, frozen=True, kw_only=True):
+    """A certificate chain and its private key, as PEM; of Secrets of other types nothing is kept but their type.
+
+    Its text names it and shows nothing of what it holds.
+    """
+
+    GROUP = ""
+    KIND = "Secret"
+    VERSIONS = ("v1",)
+    LENIENT = True
+
+    type: str = "Opaque"
+    data: Mapping[str, bytes] = {}
+    string_data: Mapping[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if self.string_data:
+            # What is written as text wins, and is read as data from then on (core/v1, Secret.stringData).
+            merged = {**self.data, **{name: text.encode() for name, text in self.string_data.items()}}
+            force_setattr(self, "data", merged)
+            force_setattr(self, "string_data", {})
+        if self.type == TLS_SECRET:
+            for name in ("tls.crt", "tls.key"):
+                if name not in self.data:
+                    raise FieldError("data", f"{name} is required where the type is {TLS_SECRET}")
+
+    @classmethod
+    def trimmed(cls, raw: Mapping[str, object]) -> Mapping[str, object]:
+        """Leave out what Secrets of other types hold: it is nobody's business here."""
+        if raw.get("type") == TLS_SECRET:
+            return raw
+        return {name: value for name, value in raw.items() if name not in {"data", "stringData"}}
+
+    def __repr__(self) -> str:
+        return f"Secret({self.key}, type={self.type!r})"
+
+    # Without these, msgspec's own would be what rich and f-strings show.
+    __str__ = __repr__
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("key", str(self.key)), ("type", self.type)]

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
-from resources.core import ConfigMap, EndpointSlice, Namespace, Service
+from resources.core import ConfigMap, EndpointSlice, Namespace, Secret, Service
 from resources.durations import Duration
 from resources.envoy_proxy import EnvoyProxy
 from resources.fields import PATTERN_WORDS, FieldError, is_subdomain
@@ -47,6 +47,7 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         ReferenceGrant,
         ReplicaSet,
         RoleBasedGroup,
+        Secret,
         Service,
         StatefulSet,
         XInferenceModelRewrite,
@@ -55,8 +56,6 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         XInferencePool,
     )
 }
-# A Secret belongs beside the others in any folder and is not worth a line; what is not read cannot be told either.
-SILENT_KINDS = frozenset({("", "Secret")})
 
 _DEFAULT_NAMESPACE = "default"
 _PLACE = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?", re.DOTALL)
@@ -101,9 +100,8 @@ def decode(document: Mapping[str, object]) -> Decoded:
     group, version, kind = _type_of(document)
     struct = KINDS.get((group, kind))
     if struct is None:
-        silent = (group, kind) in SILENT_KINDS
-        return Decoded(None, () if silent else (f"kind {kind} of {document['apiVersion']}",))
-    raw = _without_nulls(document)
+        return Decoded(None, (f"kind {kind} of {document['apiVersion']}",))
+    raw = struct.trimmed(_without_nulls(document))
     key, key_text = _identity(raw, struct)
     _check_text(raw, key, key_text)
     if version not in struct.VERSIONS:

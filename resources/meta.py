@@ -60,6 +60,11 @@ class Object(Fields, frozen=True, kw_only=True):
         """The object's identity."""
         return Key(self.GROUP, self.KIND, self.metadata.namespace or "", self.metadata.name)
 
+    @classmethod
+    def trimmed(cls, raw: Mapping[str, object]) -> Mapping[str, object]:
+        """Return a document of this kind without what is not even to be looked at."""
+        return raw
+
     def __hash__(self) -> int:
         # Equal objects have equal identities; labels are mappings, which have no hash of their own.
         return hash(self.key)

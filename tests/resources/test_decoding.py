@@ -1,12 +1,15 @@
 """What documents decode to, and how a wrong one is told of."""
 
 import contextlib
+import io
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.pretty import Pretty
 
 from resources import (
     BackendTrafficPolicy,
@@ -27,7 +30,10 @@ from resources import (
     Object,
     Pod,
     ReferenceGrant,
+    Secret,
     Service,
+    Upsert,
+    World,
     XInferencePool,
     decode,
 )
@@ -47,6 +53,10 @@ def document(api_version: str, kind: str, spec: Mapping[str, object] | None = No
 
 def route(*rules: Mapping[str, object], **spec: object) -> Document:
     return document(GATEWAY_API, "HTTPRoute", {**spec, "rules": list(rules)})
+
+
+def secret(**fields: object) -> Document:
+    return {**document("v1", "Secret"), "type": "kubernetes.io/tls", **fields}
 
 
 TO_A = {"name": "a", "port": 1}
@@ -431,13 +441,39 @@ class TestUnbuiltAndIgnored:
         found = decode(document(ENVOY_GATEWAY, "EnvoyPatchPolicy", {}))
         assert (found.object, found.ignored) == (None, ("kind EnvoyPatchPolicy of gateway.envoyproxy.io/v1alpha1",))
 
-    def test_a_secret_is_not_worth_a_word_and_not_read(self) -> None:
-        found = decode({"apiVersion": "v1", "kind": "Secret", "stringData": {"token": 3}})
-        assert (found.object, found.ignored) == (None, ())
-
     def test_lenient_kinds_have_no_ignored_fields(self) -> None:
         spec = {"containers": [{"name": "a", "lifecycle": {"x": 1}}], "tolerations": []}
         assert decode(document("v1", "Pod", spec)).ignored == ()
+
+
+class TestSecrets:
+    def test_a_certificate_and_its_key_are_read_from_either_field(self) -> None:
+        both = {"data": {"tls.crt": "QQ==", "tls.key": "Qg=="}}
+        assert decoded(Secret, secret(**both)).data == {"tls.crt": b"A", "tls.key": b"B"}
+        text = secret(data={"tls.crt": "QQ==", "tls.key": "eA=="}, stringData={"tls.key": "B"})
+        assert decoded(Secret, text) == decoded(Secret, secret(**both))
+
+    def test_a_certificate_needs_its_key(self) -> None:
+        assert refusal(secret(data={"tls.crt": "QQ=="})) == (
+            "Secret default/it: data: tls.key is required where the type is kubernetes.io/tls"
+        )
+
+    @pytest.mark.parametrize("field", ["data", "stringData"])
+    def test_of_other_secrets_nothing_is_kept_or_judged(self, field: str) -> None:
+        found = decoded(Secret, {**secret(), "type": "Opaque", field: {"token": ["hunter2"]}})
+        assert (found.type, found.data, found.string_data) == ("Opaque", {}, {})
+
+    def test_no_text_shows_what_a_secret_holds(self) -> None:
+        found = decoded(Secret, secret(stringData={"tls.crt": "chain", "tls.key": "hunter2"}))
+        console = Console(file=io.StringIO())
+        console.print(found, Pretty(found), {"a": found})
+        shown = f"{found} {found!r} {[found]} {World().apply([Upsert(found)])}" + str(console.file.getvalue())
+        assert "hunter2" not in shown
+        assert "68756e74657232" not in shown.lower()
+
+    @pytest.mark.parametrize("value", ["hunter2!", 7, ["hunter2"], {"a": "hunter2"}])
+    def test_no_complaint_quotes_what_a_secret_holds(self, value: object) -> None:
+        assert "hunter2" not in refusal(secret(data={"tls.crt": "QQ==", "tls.key": value}))
 
 
 class TestCore:
