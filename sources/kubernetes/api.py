@@ -18,17 +18,14 @@ import orjson
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
+from sources.kubernetes.errors import ApiError, ConfigurationError, UnreachableError
+
 Query = Mapping[str, str]
 
 APPLY = "application/apply-patch+yaml"
 """The content type of server-side apply."""
 
 JSON = "application/json"
-
-GONE = 410
-NOT_FOUND = 404
-FORBIDDEN = 403
-CONFLICT = 409
 
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 # Seconds for a request that is not a watch; and between two bytes of a watch. An API server sends a bookmark about once
@@ -37,29 +34,6 @@ _PATIENCE = 30.0
 _SILENCE = 75.0
 _CONNECT = 5.0
 _CONNECTIONS = 200
-
-
-class ApiError(Exception):
-    """The API server refused a request.
-
-    `status` is HTTP's, `reason` that of the API ("NotFound", "Forbidden", ...); `retry_after` is in seconds, 0 where
-    the server does not say.
-    """
-
-    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-
-
-class UnreachableError(Exception):
-    """The API server gave no answer."""
-
-
-class ConfigurationError(Exception):
-    """There is no usable kubeconfig, and this is no pod."""
 
 
 class Api:

@@ -14,8 +14,9 @@ import orjson
 import structlog
 
 from resources import Object
-from sources.kubernetes.api import NOT_FOUND, Api, ApiError, UnreachableError
+from sources.kubernetes.api import Api
 from sources.kubernetes.discovery import Served, discover
+from sources.kubernetes.errors import NOT_FOUND, ApiError, UnreachableError
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import orjson
 
 from resources import Object
-from sources.kubernetes.api import NOT_FOUND, Api, ApiError
+from sources.kubernetes.api import Api
+from sources.kubernetes.errors import NOT_FOUND, ApiError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import orjson
 
 from resources import DecodeError, Delete, Key, Object, Upsert, decode
-from sources.kubernetes.api import GONE, ApiError
+from sources.kubernetes.errors import GONE, ApiError
 from sources.kubernetes.trimming import trim
 
 Change = Upsert | Delete
@@ -34,6 +34,17 @@ class Told(NamedTuple):
     resource_version: str
     generation: int
     status: bytes
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        """Read it off an object."""
+        metadata = item.get("metadata") or {}
+        return cls(
+            metadata.get("uid") or "",
+            metadata.get("resourceVersion") or "",
+            int(metadata.get("generation") or 0),
+            orjson.dumps(item.get("status") or {}),
+        )
 
 
 class ListedPage(NamedTuple):
@@ -57,6 +68,8 @@ class Follower:
     # Paths of fields that are not read, each with the first object that has it.
     ignored: dict[str, Key] = field(default_factory=dict)
     told: dict[Key, Told] = field(default_factory=dict)
+    # The objects of which `told` is new since somebody asked.
+    retold: set[Key] = field(default_factory=set)
     _known: dict[Key, Object] = field(default_factory=dict)
     _seen: set[Key] | None = None
 
@@ -123,7 +136,8 @@ class Follower:
         if not self.keep(item):
             return self._delete(key)
         if key is not None and self.keeps_status:
-            self.told[key] = _told(item)
+            self.told[key] = Told.of(item)
+            self.retold.add(key)
         try:
             decoded = decode(cast("Mapping[str, object]", item))
         except DecodeError as error:
@@ -161,13 +175,3 @@ class Follower:
         """Yield a line for each field that is not read, once for the kind."""
         for path, key in sorted(self.ignored.items()):
             yield f"{key}: {path}: unknown field, ignored here and in others of its kind"
-
-
-def _told(item: Mapping[str, Any]) -> Told:
-    metadata = item.get("metadata") or {}
-    return Told(
-        metadata.get("uid") or "",
-        metadata.get("resourceVersion") or "",
-        int(metadata.get("generation") or 0),
-        orjson.dumps(item.get("status") or {}),
-    )

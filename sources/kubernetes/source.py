@@ -14,9 +14,10 @@ from typing import Any
 import structlog
 
 from resources import Key, Object, Upsert
-from sources.kubernetes.api import FORBIDDEN, GONE, NOT_FOUND, Api, ApiError, UnreachableError
+from sources.kubernetes.api import Api
 from sources.kubernetes.catalog import Catalog
 from sources.kubernetes.discovery import Served
+from sources.kubernetes.errors import FORBIDDEN, GONE, NOT_FOUND, ApiError, UnreachableError
 from sources.kubernetes.follower import Change, Follower, Told
 from sources.readings import ObjectNotice, ObjectProblem, Reading
 
@@ -44,14 +45,25 @@ class Interest:
 
 
 class KubernetesSource:
-    """Objects of a cluster, in all namespaces or in some. `dice` gives numbers from 0 to 1, to spread retries."""
+    """Objects of a cluster, in all namespaces or in some.
+
+    `dice` gives numbers from 0 to 1, to spread retries. `retold` is called for each object whose status was told anew,
+    of the kinds whose status is kept.
+    """
 
     def __init__(
-        self, api: Api, interests: Iterable[Interest], *, namespaces: Sequence[str] = (), dice: Callable[[], float]
+        self,
+        api: Api,
+        interests: Iterable[Interest],
+        *,
+        namespaces: Sequence[str] = (),
+        dice: Callable[[], float],
+        retold: Callable[[Key], None] = lambda _: None,
     ) -> None:
         interests = tuple(interests)
         self._api = api
         self._dice = dice
+        self._retold = retold
         self.catalog = Catalog(api, (each.kind for each in interests))
         self._watchers = [
             _Watcher(self, each, namespace)
@@ -75,6 +87,24 @@ class KubernetesSource:
                 found = each.follower.told.get(key)
                 if found is not None:
                     return found
+        return None
+
+    def note(self, key: Key, told: Told) -> None:
+        """Take over what the API server says of an object that was written, ahead of the watch."""
+        for each in self._watchers:
+            if key in each.follower.told:
+                each.follower.told[key] = told
+
+    @property
+    def all_told(self) -> Iterable[Key]:
+        """Every object whose status is kept."""
+        return [key for each in self._watchers for key in each.follower.told]
+
+    def served(self, key: Key) -> Served | None:
+        """Return how an object's kind is served; None where it is not."""
+        for each in self._watchers:
+            if (key.group, key.kind) == (each.interest.kind.GROUP, each.interest.kind.KIND):
+                return self.catalog.get(each.interest.kind)
         return None
 
     async def watch(self, stop: asyncio.Event) -> AsyncIterator[Reading]:
@@ -104,8 +134,15 @@ class KubernetesSource:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
 
-    def take(self, changes: Iterable[Change]) -> None:
+    def hear(self, retold: set[Key]) -> None:
+        """Pass on which statuses were told anew."""
+        for key in retold:
+            self._retold(key)
+        retold.clear()
+
+    def take(self, changes: Iterable[Change], retold: set[Key]) -> None:
         """Take in what a watcher found."""
+        self.hear(retold)
         for change in changes:
             self._pending[change.object.key if isinstance(change, Upsert) else change.key] = change
         self._news.set()
@@ -170,9 +207,12 @@ class _Watcher:
             "timeoutSeconds": _WATCH,
         }
         async for line in self._source.api.watch(path, query):
+            before = len(self.follower.problems), len(self.follower.ignored)
             changes = self.follower.event(line)
-            if changes or self.follower.problems or self.interest.keeps_status:
-                self._source.take(changes)
+            if changes or before != (len(self.follower.problems), len(self.follower.ignored)):
+                self._source.take(changes, self.follower.retold)
+            else:
+                self._source.hear(self.follower.retold)
 
     async def _list(self, path: str, selected: Mapping[str, str]) -> None:
         self.follower.restart()
@@ -180,7 +220,7 @@ class _Watcher:
         while True:
             query = {**selected, "limit": _PAGE, **({"continue": rest} if rest else {})}
             changes, page = self.follower.page(await self._source.api.get(path, query))
-            self._source.take(changes)
+            self._source.take(changes, self.follower.retold)
             rest = page.next
             if not rest:
                 return
@@ -191,12 +231,12 @@ class _Watcher:
         elif error.status == NOT_FOUND:
             # Either the server is starting up, or the definition is gone; the catalog knows in a moment.
             if self._source.catalog.get(self.interest.kind) is None:
-                self._source.take(self.follower.forget())
+                self._source.take(self.follower.forget(), self.follower.retold)
                 return
         elif error.status == FORBIDDEN:
             # Never taken for absence: what the cluster has may be serving.
             self.trouble = f"{served.plural}.{served.kind.GROUP or 'core'}: cannot be read: {error.message}"
-            self._source.take(())
+            self._source.take((), set())
         if attempt == 1 and error.status != GONE:
             _log.warning("watch interrupted", kind=self.interest.kind.KIND, reason=str(error))
         await self._source.pause(attempt, error.retry_after)

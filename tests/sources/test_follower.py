@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources import Delete, HTTPRoute, Key, Pod, Service, Upsert, World
-from sources.kubernetes.api import GONE, ApiError
+from sources.kubernetes.errors import GONE, ApiError
 from sources.kubernetes.follower import Change, Follower
 
 NAMES = ("a", "b", "c", "d")
