@@ -6,19 +6,19 @@ Nothing here opens a socket; `serving` does.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from pointsman.lingering import Lingering
-from pointsman.placement import Clash, Host, Placement, Places, place
-from pointsman.translation_settings import settings, told
-from pointsman.world_view import clash_line, wanted, with_slices
+from pointsman.placement import Clash, Places
+from pointsman.sites import Site
+from pointsman.translation_settings import told
+from pointsman.world_view import clash_line
 from resources import Pod, World
 from sources import Reading
-from translators import Memo, ModelFinder, Resource, Translation, translate
-from xds import Nack, Sealed, Snapshot, seal
+from translators import Memo, Resource, Settings, Translation, translate
+from xds import Nack, Sealed, seal
 
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 
@@ -64,36 +64,22 @@ class Counts:
 
 
 class ControlPlane:
-    """Turns readings into snapshots, and hands each to `publish`.
+    """Turns readings into snapshots, for the place that it serves."""
 
-    `places` are where listeners are already, and `remember` is told when that changes.  `later(seconds, call)` is to
-    make that call.
-    """
-
-    def __init__(
-        self,
-        *,
-        host: Host,
-        model_finder: ModelFinder | None,
-        publish: Callable[[Snapshot], None],
-        places: Mapping[tuple[str, int], Placement] | None = None,
-        remember: Callable[[Mapping[tuple[str, int], Placement]], None] = lambda _: None,
-        clock: Callable[[], float] = time.monotonic,
-        later: Callable[[float, Callable[[], None]], object] = lambda _seconds, _call: None,
-    ) -> None:
+    def __init__(self, site: Site, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.state = State()
         self.counts = Counts()
-        self._host = host
-        self._publish = publish
+        self._site = site
         self._clock = clock
-        self._later = later
-        self._lingering = Lingering()
         self._changed = asyncio.Event()
         self._world = World()
         self._memo = Memo()
-        self._settings = settings(host, Places({}), model_finder)
-        self._places = dict(places or {})
-        self._remember = remember
+        self._settings = settings
+
+    @property
+    def world(self) -> World:
+        """Everything that is known."""
+        return self._world
 
     def take(self, reading: Reading) -> None:
         """Take in a reading and publish what it means."""
@@ -140,30 +126,32 @@ class ControlPlane:
     def _translate(self, reading: Reading) -> None:
         # Kept even when what follows fails: a reading holds only what is different.
         self._world = self._world.apply(reading.changes)
-        self._world = with_slices(self._world)
-        places = place(wanted(self._world), self._host, self._places)
-        if places.placements != self._places:
-            self._places = dict(places.placements)
-            self._remember(self._places)
+        self._world = self._site.arrange(self._world)
+        places = self._site.place(self._world)
         self._place(places)
         translation = translate(self._world, self._settings, self._memo)
-        sealed = tuple(self._seal(_placed(translation, places)))
-        self._send(each for _, each in sealed)
+        homeless = {f"{clash.gateway}/{clash.port}" for clash in places.clashes}
+        sealed = dict(self.state.sealed)
+        used: dict[Resource, Sealed] = {}
+        gateways: dict[str, list[Sealed]] = {name: [] for name in translation.gateways}
+        for name, resources in translation.gateways.items():
+            for each in resources:
+                if each.type_url == LISTENER and each.name in homeless:
+                    continue
+                # One that is the same object as last time is sealed already.
+                if each not in sealed:
+                    sealed[each] = seal(each.type_url, each.name, each.message, each.origin, each.pulls)
+                used[each] = sealed[each]
+                gateways[name].append(used[each])
+        self._site.publish(gateways)
         self.state = replace(
             self.state,
             translation=translation,
-            sealed=sealed,
+            sealed=tuple(used.items()),
             clashes=places.clashes,
             trouble=None,
             pods=sum(pod.ready for pod in self._world.all(Pod).values()),
         )
-
-    def _send(self, sealed: Iterable[Sealed]) -> None:
-        """Publish, and again when what lingers is due to go."""
-        self._publish(Snapshot.of(self._lingering.add(_union(sealed), self._clock())))
-        due = self._lingering.due(self._clock())
-        if due is not None:
-            self._later(due, lambda: self._send(each for _, each in self.state.sealed))
 
     def _place(self, places: Places) -> None:
         """Tell the translation of the places; equal settings stay one object, by which listeners are remembered."""
@@ -171,37 +159,9 @@ class ControlPlane:
         if placements != self._settings.placements:
             self._settings = replace(self._settings, placements=placements)
 
-    def _seal(self, resources: Iterable[Resource]) -> Iterator[tuple[Resource, Sealed]]:
-        """Seal the resources; one that is the same object as last time is sealed already."""
-        known = {id(resource): (resource, sealed) for resource, sealed in self.state.sealed}
-        for each in resources:
-            if id(each) in known:
-                yield known[id(each)]
-            else:
-                yield each, seal(each.type_url, each.name, each.message, each.origin, each.pulls)
-
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _placed(translation: Translation, places: Places) -> Iterator[Resource]:
-    """Yield the resources of all Gateways, without the listeners that got no place."""
-    homeless = {f"{clash.gateway}/{clash.port}" for clash in places.clashes}
-    for resources in translation.gateways.values():
-        for each in resources:
-            if each.type_url != LISTENER or each.name not in homeless:
-                yield each
-
-
-def _union(sealed: Iterable[Sealed]) -> Iterator[Sealed]:
-    """Yield each resource once: Gateways that share a backend bring the same cluster."""
-    seen: dict[tuple[str, str], Sealed] = {}
-    for each in sealed:
-        if seen.setdefault((each.type_url, each.name), each) is each:
-            yield each
-        elif seen[each.type_url, each.name].version != each.version:
-            raise ValueError(f"{each.type_url} {each.name} has two forms, of {each.origin} and of another Gateway")
 
 
 def _log_changes(last: State, state: State) -> None:

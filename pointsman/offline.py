@@ -10,7 +10,7 @@ from pointsman.failure import Failure
 from pointsman.placement import Host, Places, place
 from pointsman.rendering import render_resource
 from pointsman.report import statuses
-from pointsman.translation_settings import settings
+from pointsman.translation_settings import settings, told
 from pointsman.world_view import clash_line, wanted, with_slices
 from resources import World
 from sources import FolderSource, Reading
@@ -63,7 +63,7 @@ def understand(folder: Path, *, bind: str = "127.0.0.1", model_finder: ModelFind
     world = with_slices(World().apply(reading.changes))
     host = Host(bind=bind, first_port=1, many_loopbacks=True)
     places = place(wanted(world), host, {})
-    return Meaning(reading, places, translate(world, settings(host, places, model_finder), Memo()))
+    return Meaning(reading, places, translate(world, settings(host.bind, model_finder, told(places)), Memo()))
 
 
 def configuration(meaning: Meaning) -> dict[str, object]:

@@ -12,6 +12,8 @@ from pointsman.place_file import load, save
 from pointsman.placement import Placement
 from pointsman.ports import host
 from pointsman.signals import stop_on_signals
+from pointsman.sites import OneMachine
+from pointsman.translation_settings import settings
 from sources import FolderSource
 from translators import ModelFinder
 from xds import AdsServer
@@ -36,14 +38,14 @@ async def serve(
         if places is not None:
             save(places, found)
 
-    plane = ControlPlane(
+    site = OneMachine(
         host=host(bind),
-        model_finder=model_finder,
         publish=lambda snapshot: server.publish(GROUP, snapshot),
         places={} if places is None else load(places),
         remember=remember,
         later=asyncio.get_running_loop().call_later,
     )
+    plane = ControlPlane(site, settings(site.bind, model_finder))
     server = AdsServer(xds, plane.refuse)
     endpoint = Admin(plane, server.status, admin)
     source = FolderSource(folders)

@@ -31,14 +31,14 @@ class Settings:
     """Everything that shapes the translation and is no Kubernetes object.
 
     placements: by Gateway ("namespace/name") and port of the listener; where none is given, `bind` and the port itself.
-    controller: the controllerName of the GatewayClasses that are ours; None makes every class ours, as in a folder.
+    controllers: the controllerNames of the GatewayClasses that are ours; None makes every class ours, as in a folder.
     held_body_limit: bytes of a request's body that may be held where no bufferLimit says so.
     connection_buffer_limit: bytes buffered for each connection and direction where no bufferLimit says so.
     """
 
     bind: str = "127.0.0.1"
     placements: Mapping[tuple[str, int], Placement] = field(default_factory=dict)
-    controller: str | None = None
+    controllers: frozenset[str] | None = None
     model_finder: ModelFinder = "json_to_metadata"
     held_body_limit: int = 20 * MEBIBYTE
     connection_buffer_limit: int = MEBIBYTE

@@ -9,6 +9,8 @@ from pointsman.admin import Admin
 from pointsman.control_plane import ControlPlane
 from pointsman.failure import Failure
 from pointsman.placement import Host
+from pointsman.sites import OneMachine
+from pointsman.translation_settings import settings
 from sources import FolderSource, Reading
 from xds import ClientStatus, Peer
 
@@ -23,11 +25,15 @@ spec:
 ENVOY = ClientStatus(Peer("envoy-1", "folder", "envoy", "envoy"), in_sync=True, types=(), nacks=())
 
 
+def control_plane(host: Host) -> ControlPlane:
+    return ControlPlane(OneMachine(host=host, publish=lambda _: None), settings(host.bind, None))
+
+
 class Served:
     """A control plane, and a client of its admin endpoint on a unix socket."""
 
     def __init__(self, folder: Path, session: aiohttp.ClientSession) -> None:
-        self.plane = ControlPlane(host=Host(first_port=1), model_finder=None, publish=lambda _: None)
+        self.plane = control_plane(Host(first_port=1))
         self.admin = Admin(self.plane, lambda: [ENVOY], f"unix:{folder / 'admin.sock'}")
         self.source = FolderSource([folder])
         self._session = session
@@ -87,7 +93,7 @@ async def test_the_dump_shows_what_is_published(served: Served) -> None:
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:http", "192.0.2.1:80"])
 async def test_an_address_that_cannot_be_bound_is_a_failure(address: str) -> None:
-    plane = ControlPlane(host=Host(), model_finder=None, publish=lambda _: None)
+    plane = control_plane(Host())
     admin = Admin(plane, list, address)
     with pytest.raises(Failure, match=f"--admin {address}"):
         await admin.start()

@@ -1,5 +1,6 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,6 +8,8 @@ from pointsman import control_plane
 from pointsman.control_plane import LISTENER, ControlPlane
 from pointsman.placement import Host, Placement
 from pointsman.report import config_dump, counts_by_type, status
+from pointsman.sites import OneMachine
+from pointsman.translation_settings import settings
 from sources import FolderSource
 from xds import Nack, Peer, Snapshot
 
@@ -20,13 +23,18 @@ spec:
 """
 
 
+def plane(host: Host, publish: Callable[[Snapshot], None] = lambda _: None, **more: Any) -> ControlPlane:
+    site = OneMachine(host=host, publish=publish, **more)
+    return ControlPlane(site, settings(site.bind, None))
+
+
 class Stage:
     """A control plane on a folder, and the snapshots that it published."""
 
     def __init__(self, folder: Path, host: Host) -> None:
         self.folder = folder
         self.published: list[Snapshot] = []
-        self.plane = ControlPlane(host=host, model_finder=None, publish=self.published.append)
+        self.plane = plane(host, self.published.append)
         self.source = FolderSource([folder])
 
     def write(self, name: str, text: str) -> None:
@@ -68,11 +76,11 @@ def test_a_control_plane_that_is_restarted_leaves_listeners_where_they_are(tmp_p
     kept: list[Mapping[tuple[str, int], Placement]] = []
     (tmp_path / "b.yaml").write_text(GATEWAY % ("b", 8080))
     source = FolderSource([tmp_path])
-    first = ControlPlane(host=Host(), model_finder=None, publish=lambda _: None, remember=kept.append)
+    first = plane(Host(), remember=kept.append)
     first.take(source.read())
     (tmp_path / "a.yaml").write_text(GATEWAY % ("a", 8080))
     first.take(source.read())
-    second = ControlPlane(host=Host(), model_finder=None, publish=lambda _: None, places=kept[-1])
+    second = plane(Host(), places=kept[-1])
     second.take(FolderSource([tmp_path]).read())
     assert first.state.translation is not None
     assert second.state.translation is not None

@@ -95,7 +95,9 @@ def last_of_each(batch: list[Change]) -> list[Change]:
 @settings(SLOW, max_examples=30)
 @given(worlds, st.sampled_from([None, "example.com/gateway", "example.com/other"]))
 def test_every_object_of_ours_has_a_status_and_every_name_is_used_once(world: World, controller: str | None) -> None:
-    translation = translate(world, Settings(controller=controller), Memo())
+    translation = translate(
+        world, Settings(controllers=None if controller is None else frozenset({controller})), Memo()
+    )
     keys = [each.key for each in translation.statuses]
     assert len(keys) == len(set(keys))
     assert {f"Gateway {name}" for name in translation.gateways} <= set(map(str, keys))

@@ -47,7 +47,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
     classes = tuple(
         state_of_class(world, each)
         for each in world.all(GatewayClass).values()
-        if settings.controller in {None, each.spec.controller_name}
+        if settings.controllers is None or each.spec.controller_name in settings.controllers
     )
     ours, notices = _gateways(world, classes, settings)
     rules = {route.key: rules_of(route, backends) for route in index.routes if _concerns(route, ours)}
@@ -91,7 +91,7 @@ def _gateways(world: World, classes: Iterable[ClassState], settings: Settings) -
     for gateway in sorted(world.all(Gateway).values(), key=age):
         wanted = gateway.spec.gateway_class_name
         if wanted not in names:
-            if settings.controller is not None or world.get(GatewayClass, "", wanted) is not None:
+            if settings.controllers is not None or world.get(GatewayClass, "", wanted) is not None:
                 continue
             notices.append(f"{gateway.key}: GatewayClass {wanted} is not here; the Gateway is served all the same")
         if gateway.spec.addresses:
@@ -111,7 +111,7 @@ def _strays(index: Index, settings: Settings) -> Iterator[tuple[Key, ir.Problem]
             text = f"the policy has no target{unbuilt}"
             yield policy.key, ir.Problem("Accepted", "TargetNotFound", text, "spec.targetRefs")
     # Only in a folder is every Gateway that there is to be seen.
-    if settings.controller is None:
+    if settings.controllers is None:
         for route in index.routes:
             for number, ref in enumerate(route.spec.parent_refs):
                 parent = parent_of(route, ref)
