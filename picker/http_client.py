@@ -3,7 +3,7 @@
 The picker asks every pod for its metrics ten times a second.  A library's client (sessions, pools, cookies,
 redirects, decoders) costs several times what the answer's few lines are worth; this one is a request line, a status,
 a length and a body. It reads bodies by content-length, in chunks, or to the end of the connection, and nothing else
-of HTTP.
+of HTTP; a body comes in pieces, and the head before it is read once.
 
 Callers bound the time (`asyncio.timeout`); a question given up closes the connection, so that no late answer is taken
 for the next question's.
@@ -37,17 +37,18 @@ class Connection:
         host, _, port = address.rpartition(":")
         self._host = host.strip("[]")
         self._port = int(port)
-        self._authority = address
+        # Nothing here decompresses.
+        self._common = f"host: {address}\r\naccept: */*\r\naccept-encoding: identity\r\n"
         self._wire: _Wire | None = None
 
     async def get(self, path: str) -> Answer:
         """Ask for a page."""
-        return await self._ask(f"GET {path} HTTP/1.1\r\nhost: {self._authority}\r\naccept: */*\r\n\r\n".encode())
+        return await self._ask(f"GET {path} HTTP/1.1\r\n{self._common}\r\n".encode())
 
     async def post(self, path: str, body: bytes) -> Answer:
         """Send a JSON document."""
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: {self._authority}\r\naccept: */*\r\n"
+            f"POST {path} HTTP/1.1\r\n{self._common}"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return await self._ask(head.encode() + body)
@@ -82,6 +83,19 @@ class Connection:
             raise
 
 
+class _Head(NamedTuple):
+    """What comes before a body: the status, whether the connection can be used again, and how the body ends.
+
+    `end` is where in what was received; None where it ends in chunks, or else with the connection.
+    """
+
+    status: int
+    keep: bool
+    start: int
+    end: int | None
+    chunked: bool = False
+
+
 class _Wire(asyncio.Protocol):
     """The bytes of one connection: one question, one answer."""
 
@@ -90,6 +104,7 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._received = bytearray()
+        self._head: _Head | None = None
         self.usable = False
 
     @property
@@ -107,9 +122,9 @@ class _Wire(asyncio.Protocol):
             if kept and self._lost is not None:
                 self._lost()
             return
-        answer = None if exc is not None else _parse(self._received, ended=True)
-        if answer is not None:
-            self._settle(answer[0])
+        head = self._head
+        if exc is None and head is not None and head.end is None and not head.chunked:
+            self._settle(Answer(head.status, bytes(memoryview(self._received)[head.start :])))
         else:
             self._fail(ConnectionResetError("the pod closed the connection before it answered"))
 
@@ -120,15 +135,15 @@ class _Wire(asyncio.Protocol):
             return
         self._received += data
         try:
-            parsed = _parse(self._received, ended=False)
-            if len(self._received) > _LIMIT:
+            answer = self._read()
+            if answer is None and len(self._received) > _LIMIT:
                 raise ValueError("an answer of more than 8 MiB")  # noqa: TRY301  (one way out for all nonsense)
         except ValueError as error:
             self._fail(ConnectionAbortedError(f"no HTTP answer: {error}"))
             self.close()
             return
-        if parsed is not None:
-            answer, keep = parsed
+        if answer is not None:
+            keep = self._head is not None and self._head.keep
             self._settle(answer)
             if not keep:
                 self.close()
@@ -141,7 +156,7 @@ class _Wire(asyncio.Protocol):
     async def ask(self, request: bytes) -> Answer:
         if self._transport is None or not self.usable:
             raise ConnectionResetError("the connection is closed")
-        self._received.clear()
+        self._forget()
         self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:
@@ -149,23 +164,36 @@ class _Wire(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    def _read(self) -> Answer | None:
+        """Return the answer once it is all there.  Raises ValueError for what is no HTTP/1 answer."""
+        head = self._head = self._head or _read_head(self._received)
+        if head is None:
+            return None
+        if head.chunked:
+            chunked = _dechunk(self._received, head.start)
+            return None if chunked is None else Answer(head.status, chunked)
+        if head.end is None or len(self._received) < head.end:
+            return None
+        return Answer(head.status, bytes(memoryview(self._received)[head.start : head.end]))
+
     def _settle(self, answer: Answer) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(answer)
         self._waiter = None
-        self._received.clear()
+        self._forget()
 
     def _fail(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
         self._waiter = None
 
+    def _forget(self) -> None:
+        self._received = bytearray()
+        self._head = None
 
-def _parse(received: bytearray, *, ended: bool) -> tuple[Answer, bool] | None:
-    """Read an answer, and whether the connection can be used again; None while it is not all there.
 
-    Raises ValueError for what is no HTTP/1 answer.
-    """
+def _read_head(received: bytearray) -> _Head | None:
+    """Read an answer's head; None while it is not all there.  Raises ValueError for what is no HTTP/1 answer."""
     head_end = received.find(b"\r\n\r\n")
     if head_end < 0:
         return None
@@ -176,14 +204,15 @@ def _parse(received: bytearray, *, ended: bool) -> tuple[Answer, bool] | None:
     status = int(code)
     start = head_end + 4
     if b"chunked" in headers.get(b"transfer-encoding", b"").lower():
-        chunked = _dechunk(received, start)
-        return None if chunked is None else (Answer(status, chunked), keep)
-    if b"content-length" in headers:
-        end = start + int(headers[b"content-length"])
-        return (Answer(status, bytes(received[start:end])), keep) if len(received) >= end else None
+        return _Head(status, keep, start, None, chunked=True)
+    length = headers.get(b"content-length")
+    if length is not None:
+        if not length.isdigit():
+            raise ValueError(f"a content-length of {length!r}")
+        return _Head(status, keep, start, start + int(length))
     if status in (204, 304):
-        return Answer(status, b""), keep
-    return (Answer(status, bytes(received[start:])), False) if ended else None
+        return _Head(status, keep, start, start)
+    return _Head(status, keep=False, start=start, end=None)
 
 
 def _dechunk(received: bytearray, position: int) -> bytes | None:

@@ -1,7 +1,8 @@
 """Reading a model server's /metrics page: only the few lines that a decision needs.
 
 The pages are long (vLLM's has tens of kilobytes, most of it histograms), and they are read ten times a second: so the
-page is searched for the few names and the rest is never looked at.
+page is searched for the few names and the rest is never looked at.  A family's series stand together (Prometheus text
+format: all lines for a metric are one group), so that its search ends with them.
 
 A server may write a family several times, for each of its engines or models: counts add up, and of shares the highest
 counts, since the fullest engine is where a request would wait.
@@ -24,6 +25,9 @@ from protos.pointsman.picker.v1.pool_pb2 import (
 
 _LORA = b"vllm:lora_requests_info"
 _LABEL = re.compile(rb'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
+# What ends a name on its line, and what a line ends with.
+_AFTER = (b"{", b" ", b"\t")
+_NEWLINE = ord("\n")
 _FAMILY = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(\w+)=\"?([^\"{}]*)\"?\})?")
 
 
@@ -145,8 +149,6 @@ def _first(page: bytes, families: tuple[Family, ...]) -> list[float] | None:
 
 def _adapters(page: bytes) -> Adapters | None:
     """Read vLLM's adapters: the value is the time of the series, and only the newest is true."""
-    if _LORA not in page:
-        return None
     series = ((value, labels) for labels, value in _samples(page, _LORA) if value is not None)
     newest = max(series, default=None)
     if newest is None:
@@ -166,19 +168,32 @@ def _names(text: str) -> frozenset[str]:
 
 def _samples(page: bytes, name: bytes) -> Iterator[tuple[bytes, float | None]]:
     """Walk over the series of a family: the text of its labels, and the value; None for what is no count."""
-    position = page.find(name)
+    position = _group(page, name)
     while position >= 0:
         end = page.find(b"\n", position)
         if end < 0:
             end = len(page)
-        # At the start of a line, and the whole of the name: not in a comment, nor the start of a longer name.
-        if position == 0 or page[position - 1 : position] == b"\n":
-            rest = page[position + len(name) : end]
-            if rest[:1] in b"{ \t" and rest:
-                # Labels may hold any character in quotes, so their end is the last brace.
-                labels = rest.rfind(b"}") + 1
-                yield rest[:labels], _value(rest[labels:])
-        position = page.find(name, end)
+        # Labels may hold any character in quotes, so their end is the last brace.
+        rest = page[position + len(name) : end]
+        labels = rest.rfind(b"}") + 1
+        yield rest[:labels], _value(rest[labels:])
+        position = end + 1
+        if not (page.startswith(name, position) and page[position + len(name) : position + len(name) + 1] in _AFTER):
+            return
+
+
+def _group(page: bytes, name: bytes) -> int:
+    """Find a family's first series: at the start of a line, and the whole of the name; -1 where there is none.
+
+    The name also stands in comments, and may begin a longer one.
+    """
+    position = page.find(name)
+    while position >= 0:
+        after = position + len(name)
+        if page[after : after + 1] in _AFTER and (position == 0 or page[position - 1] == _NEWLINE):
+            return position
+        position = page.find(name, after)
+    return -1
 
 
 def _value(rest: bytes) -> float | None:

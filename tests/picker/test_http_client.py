@@ -89,8 +89,9 @@ async def test_half_an_answer_is_no_answer() -> None:
             await connection.get("/")
 
 
-async def test_what_is_no_http() -> None:
-    async with server([[b"SSH-2.0-OpenSSH\r\n\r\n"]]) as (connection, _):
+@pytest.mark.parametrize("nonsense", [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"])
+async def test_what_is_no_http(nonsense: bytes) -> None:
+    async with server([[nonsense]]) as (connection, _):
         with pytest.raises(OSError, match="no HTTP answer"):
             await connection.get("/")
 

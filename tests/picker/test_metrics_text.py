@@ -120,6 +120,17 @@ def test_a_page_with_a_figure_that_says_nothing_does_not_say_zero(family: bytes,
     assert read(page, VLLM) is None
 
 
+def test_names_in_comments_and_at_the_start_of_longer_names_are_passed_over() -> None:
+    page = b"""# HELP a see vllm:num_requests_waiting {not} 7
+vllm:num_requests_waiting_by_reason{reason="vllm:num_requests_waiting "} 7
+ vllm:num_requests_waiting 7
+vllm:num_requests_waiting{e="0"} 1
+vllm:num_requests_waiting{e="1"} 2
+vllm:num_requests_waiting_by_reason 7
+"""
+    assert read(page, VLLM) == Report(3, 0, 0)
+
+
 @given(st.binary(max_size=80))
 def test_any_page_is_read_without_error(noise: bytes) -> None:
     read(noise, VLLM)

@@ -31,7 +31,7 @@ from picker import PickerSettings, serve
 from picker.probe import ProbeTimes
 from picker.scrape import ScrapeTimes
 
-FAST_SCRAPES = ScrapeTimes(busy=0.01, each=0.0, idle=0.01, timeout=0.3, stall=0.1, heal=0.4)
+FAST_SCRAPES = ScrapeTimes(busy=0.01, each=0.0, sums=0.0, idle=0.01, timeout=0.3, stall=0.1, heal=0.4)
 FAST_PROBES = ProbeTimes(answer=0.3, idle_completion=0.2, completion=0.3, retry=0.02, pause=0.02)
 
 

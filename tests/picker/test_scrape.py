@@ -18,7 +18,7 @@ from picker.scrape import Scraper, ScrapeTimes
 from picker.strategies import DEFAULT
 from picker.table import Endpoint, Table
 
-TIMES = ScrapeTimes(busy=0.005, each=0.0, idle=0.005, timeout=0.2, stall=10.0, heal=20.0)
+TIMES = ScrapeTimes(busy=0.005, each=0.0, sums=0.0, idle=0.005, timeout=0.2, stall=10.0, heal=20.0)
 
 
 @dataclass
