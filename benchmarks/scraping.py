@@ -3,8 +3,8 @@
     python -m benchmarks.scraping [--pods 100] [--seconds 10]
 
 Every pod serves pages of 46 KB as vLLM does (`benchmarks.vllm_page`), each time another one.  The pool is in use all
-the time: a request is picked for ten times a second.  Printed are the picker's CPU time, from /proc, and how long pods had
-to wait between two questions.
+the time: a request is picked for ten times a second.  Printed are the picker's CPU time, from /proc, and how long pods
+had to wait between two questions.
 """
 
 from __future__ import annotations
