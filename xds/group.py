@@ -1,11 +1,13 @@
-"""The streams of one group of clients, Envoys and pickers, and what the latter may see; nothing here awaits.
+"""The streams of all clients, Envoys and pickers, and what the latter may see; nothing here awaits.
+
+Clients of one part share a snapshot: a part is a Gateway's Envoys, or the replicas of a picker, or all of `up`.
 
 A picker may pick only endpoints that Envoy has been sent: it sees a version of a ClusterLoadAssignment once every Envoy
-of the group has accepted or refused that version or a later one, or has left.  Until there is one it hears nothing of
-them: that there are none would have it refuse the first requests to a new pool.
+whose part has it has accepted or refused that version or a later one, or has left.  Until there is one it hears nothing
+of them: that there are none would have it refuse the first requests to a new pool.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from xds.snapshot import Sealed, Snapshot
@@ -17,33 +19,32 @@ Delivery = tuple[Stream, list[Response]]
 
 @dataclass(slots=True)
 class Group:
-    """The clients that share a snapshot."""
+    """The clients of one control plane, by part."""
 
-    snapshot: Snapshot | None = None
-    envoys: list[Stream] = field(default_factory=list)
-    pickers: list[Stream] = field(default_factory=list)
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    envoys: dict[Stream, str] = field(default_factory=dict)
+    pickers: dict[Stream, str] = field(default_factory=dict)
     # The endpoints that pickers may see, by name.
     _admitted: dict[str, Sealed] = field(default_factory=dict)
     # The versions since then, oldest first.
     _waiting: dict[str, list[Sealed]] = field(default_factory=dict)
 
-    def join_envoy(self, stream: Stream) -> None:
+    def join_envoy(self, stream: Stream, part: str) -> None:
         """Add an Envoy's stream, which has received nothing yet."""
-        stream.snapshot = self.snapshot
-        self.envoys.append(stream)
+        stream.snapshot = self.snapshots.get(part)
+        self.envoys[stream] = part
 
-    def join_picker(self, stream: Stream) -> None:
+    def join_picker(self, stream: Stream, part: str) -> None:
         """Add a picker's stream, which has received nothing yet."""
-        stream.snapshot = self._pickers_snapshot()
-        self.pickers.append(stream)
+        stream.snapshot = self._pickers_snapshot(part)
+        self.pickers[stream] = part
 
     def leave(self, stream: Stream) -> list[Delivery]:
         """Take a stream out; pickers no longer wait for it."""
         stream.close()
-        if stream in self.pickers:
-            self.pickers.remove(stream)
+        if self.pickers.pop(stream, None) is not None:
             return []
-        self.envoys.remove(stream)
+        del self.envoys[stream]
         return self._admit()
 
     def receive(self, stream: Stream, request: Request) -> list[Delivery]:
@@ -53,25 +54,46 @@ class Group:
             deliveries += self._admit()
         return deliveries
 
-    def publish(self, snapshot: Snapshot) -> list[Delivery]:
-        """Take what the group should hold from here on."""
-        self.snapshot = snapshot
+    def publish(self, part: str, snapshot: Snapshot) -> list[Delivery]:
+        """Take what a part should hold from here on.  Parts of Envoys come before those of the pickers for them."""
+        before = self.snapshots.get(part, Snapshot({})).table(ENDPOINTS)
+        self.snapshots[part] = snapshot
         endpoints = snapshot.table(ENDPOINTS)
-        for name in [name for name in self._admitted if name not in endpoints]:
-            del self._admitted[name]
-        for name in [name for name in self._waiting if name not in endpoints]:
-            del self._waiting[name]
+        self._drop(before.keys() - endpoints.keys())
         for name, sealed in endpoints.items():
-            self._await_answers(name, sealed)
-        deliveries: list[Delivery] = [(envoy, envoy.update(snapshot)) for envoy in self.envoys]
+            if before.get(name) is not sealed:
+                self._await_answers(name, sealed)
+        deliveries: list[Delivery] = [
+            (envoy, envoy.update(snapshot)) for envoy, its_part in self.envoys.items() if its_part == part
+        ]
         self._admit_answered()
         return deliveries + self._update_pickers()
 
+    def withdraw(self, part: str) -> list[Delivery]:
+        """Forget a part: its clients keep what they have, and nobody waits for them any more."""
+        gone = self.snapshots.pop(part, None)
+        if gone is None:
+            return []
+        self._drop(gone.table(ENDPOINTS).keys())
+        return self._admit()
+
     def in_sync(self, envoy: Stream) -> bool:
-        """Tell whether an Envoy has accepted all that the snapshot has for it."""
-        if self.snapshot is None or not envoy.settled:
+        """Tell whether an Envoy has accepted all that its snapshot has for it."""
+        snapshot = self.snapshots.get(self.envoys[envoy])
+        if snapshot is None or not envoy.settled:
             return False
-        return all(_holds(envoy, sealed) for sealed in _meant_for_envoy(self.snapshot))
+        return all(_holds(envoy, sealed) for sealed in _meant_for_envoy(snapshot))
+
+    def envoys_of(self, part: str) -> list[Stream]:
+        """Return the streams of a part's Envoys."""
+        return [envoy for envoy, its_part in self.envoys.items() if its_part == part]
+
+    def _drop(self, names: Iterable[str]) -> None:
+        """Forget endpoints that no part has any more."""
+        for name in names:
+            if not any(name in snapshot.table(ENDPOINTS) for snapshot in self.snapshots.values()):
+                self._admitted.pop(name, None)
+                self._waiting.pop(name, None)
 
     def _await_answers(self, name: str, sealed: Sealed) -> None:
         waiting = self._waiting.get(name, [])
@@ -79,8 +101,13 @@ class Group:
         if latest is not None and latest.version == sealed.version:
             return
         # A version that no Envoy was sent will be answered by none.
-        sent = [version for version in waiting if any(envoy.was_sent(version) for envoy in self.envoys)]
+        sent = [version for version in waiting if any(envoy.was_sent(version) for envoy in self._concerned(name))]
         self._waiting[name] = [*sent, sealed]
+
+    def _concerned(self, name: str) -> Iterator[Stream]:
+        """Yield the Envoys that are to have these endpoints."""
+        parts = {part for part, snapshot in self.snapshots.items() if name in snapshot.table(ENDPOINTS)}
+        yield from (envoy for envoy, part in self.envoys.items() if part in parts)
 
     def _admit(self) -> list[Delivery]:
         return self._update_pickers() if self._admit_answered() else []
@@ -89,7 +116,7 @@ class Group:
         """Admit the latest versions that every Envoy has got to; tell whether there were any."""
         admitted = False
         for name, waiting in list(self._waiting.items()):
-            reached = min((_reached(envoy, waiting) for envoy in self.envoys), default=len(waiting))
+            reached = min((_reached(envoy, waiting) for envoy in self._concerned(name)), default=len(waiting))
             if not reached:
                 continue
             admitted = True
@@ -100,16 +127,20 @@ class Group:
         return admitted
 
     def _update_pickers(self) -> list[Delivery]:
-        snapshot = self._pickers_snapshot()
-        if snapshot is None or not self.pickers:
-            return []
-        return [(picker, picker.update(snapshot)) for picker in self.pickers]
+        snapshots = {part: self._pickers_snapshot(part) for part in {*self.pickers.values()}}
+        return [
+            (picker, picker.update(snapshot))
+            for picker, part in self.pickers.items()
+            if (snapshot := snapshots[part]) is not None
+        ]
 
-    def _pickers_snapshot(self) -> Snapshot | None:
-        if self.snapshot is None:
+    def _pickers_snapshot(self, part: str) -> Snapshot | None:
+        snapshot = self.snapshots.get(part)
+        if snapshot is None:
             return None
-        withheld = self._waiting.keys() - self._admitted.keys()
-        return self.snapshot.with_table(ENDPOINTS, dict(self._admitted), withheld=withheld)
+        names = snapshot.table(ENDPOINTS).keys()
+        shown = {name: self._admitted[name] for name in names if name in self._admitted}
+        return snapshot.with_table(ENDPOINTS, shown, withheld=names - shown.keys())
 
 
 def _reached(envoy: Stream, versions: list[Sealed]) -> int:

@@ -1,4 +1,4 @@
-"""The ADS server: pumps messages between sockets and the streams of the groups; all decisions are theirs.
+"""The ADS server: pumps messages between sockets and the streams of the clients; all decisions are theirs.
 
 Each client has one reader and one writer.  The writer waits for a slow client, and what it has yet to write is bounded
 by the protocol: one response for each type.
@@ -39,7 +39,7 @@ class _Client:
 
 
 class AdsServer:
-    """Serves each group of clients its latest snapshot over the delta ADS protocol.
+    """Serves the clients of each part (node.cluster) its latest snapshot over the delta ADS protocol.
 
     `address` is "host:port", where port 0 takes a free one, or "unix:/path".  `on_nack` is called for each resource
     that a client refuses.
@@ -48,7 +48,7 @@ class AdsServer:
     def __init__(self, address: str, on_nack: NackHandler = lambda _: None) -> None:
         self.address = address
         self._on_nack = on_nack
-        self._groups: dict[str, Group] = {}
+        self._group = Group()
         self._clients: dict[int, _Client] = {}
         self._changed = asyncio.Event()
         self._server = grpc.aio.server(options=_OPTIONS)
@@ -73,23 +73,27 @@ class AdsServer:
             client.outbox.put_nowait(None)
         await self._server.stop(grace)
 
-    def publish(self, group: str, snapshot: Snapshot) -> None:
-        """Have the clients of a group hold a snapshot; an empty one takes everything from them.
+    def publish(self, part: str, snapshot: Snapshot) -> None:
+        """Have the clients of a part hold a snapshot; an empty one takes everything from them.
 
-        The clients of a group that was never published are sent nothing, so that they keep what they have.
+        The clients of a part that was never published are sent nothing, so that they keep what they have.  Pickers that
+        are a part of their own see the endpoints that Envoys of other parts have: those are published first.
         """
-        self._deliver(self._group(group).publish(snapshot))
+        self._deliver(self._group.publish(part, snapshot))
+
+    def withdraw(self, part: str) -> None:
+        """Send a part's clients nothing from here on; they keep what they have."""
+        self._deliver(self._group.withdraw(part))
 
     def status(self) -> tuple[ClientStatus, ...]:
         """Describe every connected stream."""
         clients = sorted(self._clients.values(), key=lambda client: (client.peer.group, client.peer.node))
         return tuple(
-            describe(client.peer, client.stream, in_sync=self._is_in_sync(client.peer.group, client.stream))
-            for client in clients
+            describe(client.peer, client.stream, in_sync=self._is_in_sync(client.stream)) for client in clients
         )
 
-    async def wait_in_sync(self, group: str, timeout: float) -> bool:  # noqa: ASYNC109 - the caller's patience
-        """Wait until the group has an Envoy, and each has accepted its snapshot; tell whether they have.
+    async def wait_in_sync(self, part: str, timeout: float) -> bool:  # noqa: ASYNC109 - the caller's patience
+        """Wait until the part has an Envoy, and each has accepted its snapshot; tell whether they have.
 
         Return False after `timeout` seconds, or as soon as they have settled with something refused.
         """
@@ -97,30 +101,26 @@ class AdsServer:
             async with asyncio.timeout(timeout):
                 while True:
                     changed = self._changed
-                    verdict = self._verdict(group)
+                    verdict = self._verdict(part)
                     if verdict is not None:
                         return verdict
                     await changed.wait()
         except TimeoutError:
             return False
 
-    def _verdict(self, name: str) -> bool | None:
-        """Tell whether a group's Envoys are in sync; None while that may still come about by itself."""
-        group = self._group(name)
-        if not group.envoys:
+    def _verdict(self, part: str) -> bool | None:
+        """Tell whether a part's Envoys are in sync; None while that may still come about by itself."""
+        envoys = self._group.envoys_of(part)
+        if not envoys:
             return None
-        if all(group.in_sync(envoy) for envoy in group.envoys):
+        if all(map(self._group.in_sync, envoys)):
             return True
-        settled = all(envoy.settled for envoy in group.envoys)
-        return False if settled and any(envoy.refuses for envoy in group.envoys) else None
+        settled = all(envoy.settled for envoy in envoys)
+        return False if settled and any(envoy.refuses for envoy in envoys) else None
 
-    def _group(self, name: str) -> Group:
-        return self._groups.setdefault(name, Group())
-
-    def _is_in_sync(self, name: str, stream: Stream) -> bool:
-        group = self._group(name)
-        if stream in group.envoys:
-            return group.in_sync(stream)
+    def _is_in_sync(self, stream: Stream) -> bool:
+        if stream in self._group.envoys:
+            return self._group.in_sync(stream)
         return stream.settled and not stream.refuses
 
     def _deliver(self, deliveries: Iterable[Delivery]) -> None:
@@ -164,7 +164,7 @@ class AdsServer:
             client.outbox.put_nowait(None)
 
     def _receive(self, client: _Client, message: DeltaDiscoveryRequest) -> None:
-        self._deliver(self._group(client.peer.group).receive(client.stream, read(message)))
+        self._deliver(self._group.receive(client.stream, read(message)))
         for refusal in client.stream.take_refusals():
             sealed = refusal.sealed
             self._on_nack(
@@ -173,15 +173,12 @@ class AdsServer:
 
     def _join(self, client: _Client) -> None:
         self._clients[id(client.stream)] = client
-        group = self._group(client.peer.group)
-        if client.peer.role == PICKER:
-            group.join_picker(client.stream)
-        else:
-            group.join_envoy(client.stream)
+        join = self._group.join_picker if client.peer.role == PICKER else self._group.join_envoy
+        join(client.stream, client.peer.group)
 
     def _leave(self, client: _Client) -> None:
         del self._clients[id(client.stream)]
-        self._deliver(self._group(client.peer.group).leave(client.stream))
+        self._deliver(self._group.leave(client.stream))
 
 
 def _peer(node: Node) -> Peer:

@@ -3,6 +3,8 @@ from xds.snapshot import Sealed, Snapshot
 from xds.stream import Request, Response, Stream
 from xds.type_urls import ENDPOINTS
 
+PART = "folder"
+
 
 def endpoints(version: str) -> Snapshot:
     return Snapshot.of([Sealed(ENDPOINTS, "a", b"", version, "Service default/a")])
@@ -25,13 +27,13 @@ class Clients:
         self.envoys = [Stream() for _ in range(envoys)]
         self.nonces: dict[int, str] = {}
         for envoy in self.envoys:
-            self.group.join_envoy(envoy)
-        self.group.join_picker(self.picker)
+            self.group.join_envoy(envoy, PART)
+        self.group.join_picker(self.picker, PART)
         for stream in (*self.envoys, self.picker):
             self.look(self.group.receive(stream, Request(ENDPOINTS)))
 
     def publish(self, version: str) -> list[str]:
-        return self.look(self.group.publish(endpoints(version)))
+        return self.look(self.group.publish(PART, endpoints(version)))
 
     def answer(self, number: int, error: str | None = None) -> list[str]:
         request = Request(ENDPOINTS, nonce=self.nonces[number], error=error)
@@ -99,7 +101,7 @@ def test_a_new_envoy_takes_nothing_from_the_picker() -> None:
     clients.answer(0)
     newcomer = Stream()
     clients.envoys.append(newcomer)
-    clients.group.join_envoy(newcomer)
+    clients.group.join_envoy(newcomer, PART)
     assert clients.look(clients.group.receive(newcomer, Request(ENDPOINTS))) == []
     assert clients.publish("2") == []
     assert clients.answer(0) == []
@@ -112,7 +114,7 @@ def test_endpoints_that_are_gone_are_gone_for_the_picker() -> None:
     clients = Clients(1)
     clients.publish("1")
     clients.answer(0)
-    gone = clients.group.publish(Snapshot.of([]))
+    gone = clients.group.publish(PART, Snapshot.of([]))
     assert [response.removed for response in responses(gone, clients.picker)] == [("a",)]
 
 
@@ -120,7 +122,7 @@ def test_a_picker_is_not_told_that_endpoints_are_absent_that_it_may_not_see_yet(
     clients = Clients(1)
     group = clients.group
     newcomer = Stream()
-    group.join_picker(newcomer)
+    group.join_picker(newcomer, PART)
     clients.publish("1")
     assert responses(group.receive(newcomer, Request(ENDPOINTS, subscribe=("a", "b"))), newcomer) == [
         Response(ENDPOINTS, (), ("b",), "1")
@@ -134,8 +136,66 @@ def test_endpoints_that_go_before_a_picker_saw_them_are_told_to_be_absent() -> N
     clients = Clients(1)
     group = clients.group
     newcomer = Stream()
-    group.join_picker(newcomer)
+    group.join_picker(newcomer, PART)
     clients.publish("1")
     assert responses(group.receive(newcomer, Request(ENDPOINTS, subscribe=("a",))), newcomer) == []
-    gone = group.publish(Snapshot.of([]))
+    gone = group.publish(PART, Snapshot.of([]))
     assert [response.removed for response in responses(gone, newcomer)] == [("a",)]
+
+
+class Parts:
+    """Two Gateways with an Envoy each, and a picker that serves a pool of both."""
+
+    def __init__(self) -> None:
+        self.group = Group()
+        self.envoys = {"one": Stream(), "two": Stream()}
+        self.picker = Stream()
+        self.nonces: dict[str, str] = {}
+        for part, envoy in self.envoys.items():
+            self.group.join_envoy(envoy, part)
+            self.group.receive(envoy, Request(ENDPOINTS))
+        self.group.join_picker(self.picker, "picker")
+        self.group.receive(self.picker, Request(ENDPOINTS))
+
+    def publish(self, part: str, version: str) -> list[str]:
+        return self.look(self.group.publish(part, endpoints(version)))
+
+    def answer(self, part: str) -> list[str]:
+        return self.look(self.group.receive(self.envoys[part], Request(ENDPOINTS, nonce=self.nonces[part])))
+
+    def look(self, deliveries: list[Delivery]) -> list[str]:
+        """Return the versions that the picker is sent."""
+        for part, envoy in self.envoys.items():
+            for response in responses(deliveries, envoy):
+                self.nonces[part] = response.nonce
+        seen = versions(deliveries, self.picker)
+        for response in responses(deliveries, self.picker):
+            seen += self.look(self.group.receive(self.picker, Request(ENDPOINTS, nonce=response.nonce)))
+        return seen
+
+
+def test_a_picker_waits_for_the_envoys_of_every_gateway_that_has_the_endpoints() -> None:
+    parts = Parts()
+    assert [*parts.publish("one", "1"), *parts.publish("two", "1"), *parts.publish("picker", "1")] == []
+    assert parts.answer("one") == []
+    assert parts.answer("two") == ["1"]
+
+
+def test_a_picker_waits_for_no_gateway_that_has_other_endpoints() -> None:
+    parts = Parts()
+    assert [*parts.publish("one", "1"), *parts.publish("picker", "1")] == []
+    assert parts.answer("one") == ["1"]
+    # Each picker sees what its own part has, and no more.
+    other = Sealed(ENDPOINTS, "b", b"", "1", "Service default/b")
+    assert parts.look(parts.group.publish("two", Snapshot.of([other]))) == []
+    assert parts.answer("two") == []
+
+
+def test_a_gateway_that_is_withdrawn_is_not_waited_for_and_keeps_what_it_has() -> None:
+    parts = Parts()
+    for part in ("one", "two", "picker"):
+        parts.publish(part, "1")
+    assert parts.answer("one") == []
+    gone = parts.group.withdraw("two")
+    assert responses(gone, parts.envoys["two"]) == []
+    assert parts.look(gone) == ["1"]
