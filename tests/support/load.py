@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import cycle
 
 import aiohttp
 from running import Running
@@ -129,8 +128,8 @@ async def load(running: Running, *questions: Question, pause: float = 0.005) -> 
 
 
 @asynccontextmanager
-async def arrivals(running: Running, *questions: Question, rate: float = 50) -> AsyncIterator[Load]:
-    """Have so many requests a second arrive, the questions in turn, however long the answers take.
+async def arrivals(running: Running, questions: Iterable[Question], *, rate: float = 50) -> AsyncIterator[Load]:
+    """Have so many requests a second arrive while there are questions, however long the answers take.
 
     At the end all have been answered.
     """
@@ -144,7 +143,7 @@ async def arrivals(running: Running, *questions: Question, rate: float = 50) -> 
 
     async def come() -> None:
         due = loop.time()
-        for question in cycle(questions):
+        for question in questions:
             task = asyncio.create_task(ask(session, running.url, question))
             found.open.add(task)
             task.add_done_callback(settle)
