@@ -20,6 +20,15 @@ PREFILL_DESTINATION = "x-pointsman-prefill-endpoint"
 SERVED = "x-gateway-destination-endpoint-served"
 """The endpoint that Envoy went to (endpoint picker protocol)."""
 
+
+def served_key(picker: str) -> str:
+    """Return the metadata key of what SERVED says, where several of our pickers are to be told of their own requests.
+
+    picker: the picker's cluster.
+    """
+    return f"{SERVED}/{picker}"
+
+
 OBJECTIVES = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 """The name of an InferenceObjective (llm-d), in the header of today and in the older one."""
 

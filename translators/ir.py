@@ -118,7 +118,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Picker:
-    """An endpoint picker that is not our own: a port of a Service. It has TLS unless it is `plaintext`."""
+    """An endpoint picker behind a port of a Service. It has TLS unless it is `plaintext`."""
 
     namespace: str
     service: str
@@ -150,7 +150,8 @@ class Split:
 class Pool:
     """An InferencePool. `name` is "namespace/name".
 
-    picker: who picks, None for our own picker. picker_away: whether it has no ready endpoint and may be passed over.
+    picker: who picks, None for our own picker. seat: where ours is asked, None where there is but one. picker_away:
+    whether it has no ready endpoint and may be passed over.
     runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
     rewrites: in order of precedence. split: None where every pod does both prefill and decode.
     """
@@ -160,6 +161,7 @@ class Pool:
     origin: str
     fail_open: bool
     picker: Picker | None = None
+    seat: Picker | None = None
     picker_away: bool = False
     h2c: bool = False
     runtime: Runtime = "vllm"
@@ -298,13 +300,17 @@ class VirtualHost:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """The listeners of a Gateway that share a port. buffer_limit: bytes, None when no policy sets it."""
+    """The listeners of a Gateway that share a port.
+
+    buffer_limit: bytes, None when no policy sets it. seats: where our pickers of the pools behind the port are asked.
+    """
 
     number: int
     placement: Placement
     origin: str
     buffer_limit: int | None
     hosts: tuple[VirtualHost, ...]
+    seats: tuple[Picker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ class Settings:
 
     placements: by Gateway ("namespace/name") and port of the listener; where none is given, `bind` and the port itself.
     controllers: the controllerNames of the GatewayClasses that are ours; None makes every class ours, as in a folder.
+    picker_services: whether our pickers run behind Services of their pools' namespaces, as in a cluster; if not, there
+    is one, whose address Envoy has from the start.
     held_body_limit: bytes of a request's body that may be held where no bufferLimit says so.
     connection_buffer_limit: bytes buffered for each connection and direction where no bufferLimit says so.
     """
@@ -40,6 +42,7 @@ class Settings:
     placements: Mapping[tuple[str, int], Placement] = field(default_factory=dict)
     controllers: frozenset[str] | None = None
     model_finder: ModelFinder = "json_to_metadata"
+    picker_services: bool = False
     held_body_limit: int = 20 * MEBIBYTE
     connection_buffer_limit: int = MEBIBYTE
 

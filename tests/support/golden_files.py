@@ -52,7 +52,9 @@ class Case:
             (gateway, port): Placement(address, number)
             for gateway, port, address, number in given.pop("placements", ())
         }
-        return Settings(placements=placements, **given)
+        controllers = given.pop("controllers", None)
+        ours = None if controllers is None else frozenset(controllers)
+        return Settings(placements=placements, controllers=ours, **given)
 
     @cached_property
     def translation(self) -> Translation:

@@ -25,7 +25,15 @@ from translators import ir
 from translators.emit.packing import extension, milliseconds, pack, struct
 from translators.emit.virtual_host import retry_policy
 from translators.features import disaggregation, mirror
-from translators.headers import DESTINATION, LOAD_BALANCING, MIRROR_DESTINATION, POINTSMAN, PREFILL_DESTINATION, SERVED
+from translators.headers import (
+    DESTINATION,
+    LOAD_BALANCING,
+    MIRROR_DESTINATION,
+    POINTSMAN,
+    PREFILL_DESTINATION,
+    SERVED,
+    served_key,
+)
 
 # LLM requests last long, so that many run at once; the pods' own queues are the limit, not Envoy's default of 1024.
 _UNLIMITED = 1_000_000_000
@@ -73,7 +81,9 @@ def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Clu
 def _balancing(backend: ir.Backend) -> cluster.LoadBalancingPolicy:
     if isinstance(backend, ir.Service):
         return _least_request()
-    return _picked() if backend.picker is None else _picked_by_others()
+    if backend.picker is not None:
+        return _picked_by_others()
+    return _picked(served_key(backend.seat.cluster) if backend.seat else SERVED)
 
 
 def mirror_cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Cluster:
@@ -103,7 +113,7 @@ def prefill_cluster_of(pool: ir.Pool, connection_buffer_limit: int) -> cluster.C
 
 
 def picker_cluster_of(picker: ir.Picker) -> cluster.Cluster:
-    """Return the cluster of a picker that is not our own.
+    """Return the cluster of a picker behind a Service.
 
     Its certificate is not checked: pickers make their own (endpoint picker protocol). TLS is what an endpoint has that
     says nothing else.
@@ -239,8 +249,8 @@ def _key(name: str) -> metadata_type.MetadataKey:
     return metadata_type.MetadataKey(key=LOAD_BALANCING, path=[metadata_type.MetadataKeyPathSegment(key=name)])
 
 
-@lru_cache(maxsize=1)
-def _picked() -> cluster.LoadBalancingPolicy:
+@lru_cache(maxsize=1024)
+def _picked(served: str) -> cluster.LoadBalancingPolicy:
     """Follow the picker's ordered list; without one (FailOpen), balance by least request.
 
     Only metadata is a source: a header could come from a client, and Envoy joins its sources, it does not choose one.
@@ -248,7 +258,7 @@ def _picked() -> cluster.LoadBalancingPolicy:
     return _override_host(
         override_host.OverrideHost(
             override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=_key(DESTINATION))],
-            selected_host_key=_key(SERVED),
+            selected_host_key=_key(served),
             fallback_policy=_least_request(),
         )
     )

@@ -1,7 +1,7 @@
 """A port of a Gateway as Envoy's listener and its route configuration.
 
-The listener depends on the port and its policies only, never on routes: a change of a listener replaces it, and running
-event streams end with the drain time of the old one.
+The listener depends on the port, its policies and our pickers, never on routes: a change of a listener replaces it, and
+running event streams end with the drain time of the old one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def listener_of(port: ir.Port, name: str, settings: Settings) -> listener.Listen
     """Return the listener of a port; its routes come over RDS under the same name."""
     buffer_limit = settings.connection_buffer_limit if port.buffer_limit is None else port.buffer_limit
     manager = listener.Filter(
-        name="envoy.filters.network.http_connection_manager", typed_config=pack(_connection_manager(name, settings))
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=pack(_connection_manager(port, name, settings)),
     )
     return listener.Listener(
         name=name,
@@ -59,7 +60,7 @@ def listener_of(port: ir.Port, name: str, settings: Settings) -> listener.Listen
     )
 
 
-def _connection_manager(name: str, settings: Settings) -> hcm.HttpConnectionManager:
+def _connection_manager(port: ir.Port, name: str, settings: Settings) -> hcm.HttpConnectionManager:
     ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
     return hcm.HttpConnectionManager(
         stat_prefix=name,
@@ -67,7 +68,7 @@ def _connection_manager(name: str, settings: Settings) -> hcm.HttpConnectionMana
         http_filters=[each for feature in HTTP_FILTERS for each in feature(settings)],
         early_header_mutation_extensions=[_strip_client_headers()],
         local_reply_config=local_replies.local_reply_config(),
-        access_log=[access_log.access_log()],
+        access_log=access_log.access_logs(port.seats),
         use_remote_address=True,
         normalize_path=True,
         merge_slashes=True,

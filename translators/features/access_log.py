@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.extensions.access_loggers.grpc import v3 as grpc_log
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
 
+from translators import ir
 from translators.emit.packing import milliseconds, pack
-from translators.headers import LOAD_BALANCING, MODEL, POINTSMAN, SERVED
+from translators.headers import LOAD_BALANCING, MODEL, POINTSMAN, SERVED, served_key
 from translators.settings import PICKER_CLUSTER
 
 # Until the entry arrives the picker counts the request as running, so entries are held back only for as long as
@@ -16,18 +19,32 @@ from translators.settings import PICKER_CLUSTER
 FLUSH_INTERVAL = milliseconds(50)
 
 
-def access_log() -> accesslog.AccessLog:
-    """Return the log of requests that were picked for, or that went to a pool while the picker was away."""
+def access_logs(seats: Sequence[ir.Picker]) -> list[accesslog.AccessLog]:
+    """Return the logs of requests that were picked for, or that went to a pool while its picker was away.
+
+    seats: our pickers, each of which is told of its own requests; where there are none, there is but one picker.
+    """
+    if not seats:
+        return [_log(PICKER_CLUSTER, _has(POINTSMAN, "id"), _has(LOAD_BALANCING, SERVED))]
+    return [
+        _log(
+            seat.cluster,
+            _has(POINTSMAN, "id", matcher.StringMatcher(prefix=f"{seat.cluster}/")),
+            _has(LOAD_BALANCING, served_key(seat.cluster)),
+        )
+        for seat in seats
+    ]
+
+
+def _log(cluster: str, *filters: accesslog.AccessLogFilter) -> accesslog.AccessLog:
     return accesslog.AccessLog(
         name="envoy.access_loggers.http_grpc",
-        filter=accesslog.AccessLogFilter(
-            or_filter=accesslog.OrFilter(filters=[_has(POINTSMAN, "id"), _has(LOAD_BALANCING, SERVED)])
-        ),
+        filter=accesslog.AccessLogFilter(or_filter=accesslog.OrFilter(filters=list(filters))),
         typed_config=pack(
             grpc_log.HttpGrpcAccessLogConfig(
                 common_config=grpc_log.CommonGrpcAccessLogConfig(
                     log_name="pointsman",
-                    grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=PICKER_CLUSTER)),
+                    grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=cluster)),
                     transport_api_version=core.ApiVersion.V3,
                     buffer_flush_interval=FLUSH_INTERVAL,
                 ),
@@ -37,9 +54,10 @@ def access_log() -> accesslog.AccessLog:
     )
 
 
-def _has(namespace: str, key: str) -> accesslog.AccessLogFilter:
+def _has(namespace: str, key: str, text: matcher.StringMatcher | None = None) -> accesslog.AccessLogFilter:
     path = [matcher.MetadataMatcherPathSegment(key=key)]
-    present = matcher.MetadataMatcher(filter=namespace, path=path, value=matcher.ValueMatcher(present_match=True))
+    value = matcher.ValueMatcher(string_match=text) if text else matcher.ValueMatcher(present_match=True)
+    present = matcher.MetadataMatcher(filter=namespace, path=path, value=value)
     return accesslog.AccessLogFilter(
         metadata_filter=accesslog.MetadataFilter(matcher=present, match_if_key_not_found=False)
     )

@@ -19,6 +19,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import http_filter, milliseconds, pack
+from translators.features.picker import retried
 from translators.headers import LOAD_BALANCING
 from translators.settings import PICKER_CLUSTER, Settings
 
@@ -74,12 +75,7 @@ def on_share(picker: ir.Picker, *, fail_open: bool) -> Mapping[str, Any]:
     """Return what makes a route, or a weighted cluster, ask this picker for an endpoint."""
     service = core.GrpcService(
         envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=picker.cluster, authority=picker.authority),
-        # Of several replicas one may be gone.
-        retry_policy=core.RetryPolicy(
-            retry_on="connect-failure",
-            num_retries=3,
-            retry_back_off=core.BackoffStrategy(base_interval=milliseconds(5), max_interval=milliseconds(50)),
-        ),
+        retry_policy=retried(),
     )
     overrides = ext_proc.ExtProcOverrides(processing_mode=_ALL, grpc_service=service, failure_mode_allow=fail_open)
     return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides))}

@@ -88,9 +88,28 @@ def on_share(pool: ir.Pool, *, body: bool, mirrors: tuple[str, ...] = ()) -> Map
     if mirrors:
         said.append(core.HeaderValue(key=MIRRORS_KEY, value=",".join(mirrors)))
     overrides = ext_proc.ExtProcOverrides(
-        processing_mode=mode, grpc_initial_metadata=said, failure_mode_allow=pool.fail_open
+        processing_mode=mode,
+        grpc_initial_metadata=said,
+        failure_mode_allow=pool.fail_open,
+        grpc_service=_at(pool.seat) if pool.seat else None,
     )
     return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides))}
+
+
+def retried() -> core.RetryPolicy:
+    """Return how an exchange is begun anew: of several replicas of a picker one may be gone."""
+    return core.RetryPolicy(
+        retry_on="connect-failure",
+        num_retries=3,
+        retry_back_off=core.BackoffStrategy(base_interval=milliseconds(5), max_interval=milliseconds(50)),
+    )
+
+
+def _at(seat: ir.Picker) -> core.GrpcService:
+    return core.GrpcService(
+        envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=seat.cluster, authority=seat.authority),
+        retry_policy=retried(),
+    )
 
 
 def _grpc_service() -> core.GrpcService:

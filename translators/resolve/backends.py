@@ -98,6 +98,8 @@ class Backends:
                     there = endpoints_of_picker(self._index, found.picker)
                     self._assign(found.picker, there)
                     found = replace(found, picker_away=found.fail_open and not there)
+                if found.seat is not None:
+                    self._assign(found.seat, endpoints_of_picker(self._index, found.seat))
             self._pools[key] = found
         return self._pools[key]
 

@@ -42,7 +42,7 @@ from translators.settings import Settings
 
 def resolve(world: World, settings: Settings) -> Meaning:
     """Return the meaning of a World."""
-    index = Index.of(world)
+    index = Index.of(world, picker_services=settings.picker_services)
     backends = Backends(index)
     classes = tuple(
         state_of_class(world, each)

@@ -53,9 +53,10 @@ def age(item: Object) -> tuple[dt.datetime, str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One World and its look-up tables."""
+    """One World and its look-up tables. picker_services: whether our pickers have Services (Settings)."""
 
     world: World
+    picker_services: bool
     models: Mapping[PoolKey, tuple[InferenceModel, ...]]
     objectives: Mapping[PoolKey, tuple[AnyObjective, ...]]
     rewrites: Mapping[PoolKey, tuple[AnyRewrite, ...]]
@@ -68,7 +69,7 @@ class Index:
     routes: tuple[HTTPRoute, ...]
 
     @classmethod
-    def of(cls, world: World) -> Index:
+    def of(cls, world: World, *, picker_services: bool = False) -> Index:
         """Arrange a World."""
         objectives: list[AnyObjective] = [
             *world.all(InferenceObjective).values(),
@@ -93,6 +94,7 @@ class Index:
             grants[grant.key.namespace].append(grant)
         return cls(
             world=world,
+            picker_services=picker_services,
             models=_by_pool(world.all(InferenceModel).values()),
             objectives=_by_pool(objectives),
             rewrites=_by_pool(rewrites),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resources import OWN_PICKER_LABEL, EndpointPickerRef, InferencePool, Service
+from resources import EXTENSION_PORT, OWN_PICKER_LABEL, EndpointPickerRef, InferencePool, Service
 from translators import ir
 from translators.resolve.endpoints import endpoints_of_service
 from translators.resolve.index import Index
@@ -10,6 +10,7 @@ from translators.resolve.pool_kinds import AnyPickerRef, AnyPool, picker_field_o
 
 RESOLVED = "ResolvedRefs"
 H2C = "kubernetes.io/h2c"
+PICKER_SUFFIX = "-picker"
 
 
 def picker_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
@@ -29,6 +30,23 @@ def picker_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
     if service is None or service.metadata.labels.get(OWN_PICKER_LABEL) == "true":
         return None
     return _foreign(pool, ref, service)
+
+
+def seat_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
+    """Return the Service behind which our picker for a pool runs, or why it cannot; None where there is but one picker.
+
+    It has the name and the port that the pool's reference gives, and pools that name one Service share the picker.
+    """
+    if not index.picker_services:
+        return None
+    ref = picker_ref_of(pool)
+    name = ref.name if ref is not None else f"{pool.key.name}{PICKER_SUFFIX}"
+    service = index.world.get(Service, pool.key.namespace, name)
+    if service is not None and service.metadata.labels.get(OWN_PICKER_LABEL) != "true":
+        text = f"{service.key} is in the way of the pool's picker and is not Pointsman's: give the pool a reference"
+        return _problem(pool, text)
+    number = _port(ref) if ref is not None else None
+    return ir.Picker(pool.key.namespace, name, number or EXTENSION_PORT, str(pool.key), plaintext=True)
 
 
 def _foreign(pool: AnyPool, ref: AnyPickerRef, service: Service) -> ir.Picker | ir.Problem:

@@ -15,7 +15,7 @@ from resources import (
 from translators import ir
 from translators.resolve.declared import models_of, objectives_of, rewrites_of
 from translators.resolve.index import Index
-from translators.resolve.pickers import H2C, RESOLVED, picker_of
+from translators.resolve.pickers import H2C, RESOLVED, picker_of, seat_of
 from translators.resolve.pool_kinds import AnyPool, picker_ref_of
 from translators.resolve.traffic import RUNTIMES, traffic_of
 
@@ -36,6 +36,9 @@ def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
     picker = picker_of(index, pool)
     if isinstance(picker, ir.Problem):
         return picker
+    seat = seat_of(index, pool) if picker is None else None
+    if isinstance(seat, ir.Problem):
+        return seat
     ref = picker_ref_of(pool)
     traffic = traffic_of(index, pool)
     return ir.Pool(
@@ -45,6 +48,7 @@ def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
         # Without the picker the servers of a split pool would not know where to meet.
         fail_open=traffic.split is None and ref is not None and ref.failure_mode == "FailOpen",
         picker=picker,
+        seat=seat,
         h2c=isinstance(pool, InferencePool) and pool.spec.app_protocol == H2C,
         runtime=traffic.runtime or _annotated(pool, RUNTIME_ANNOTATION, RUNTIMES, "vllm")[0],
         strategy=_annotated(pool, STRATEGY_ANNOTATION, _STRATEGIES, "default")[0],

@@ -59,12 +59,13 @@ def gateway_of(
         )
     used |= mirrored
     pools = [backend for backend in used.values() if isinstance(backend, ir.Pool)]
-    pickers = {pool.picker.cluster: pool.picker for pool in pools if pool.picker}
+    pickers = {asked.cluster: asked for pool in pools if (asked := pool.picker or pool.seat)}
+    seats = {pool.seat.cluster: pool.seat for pool in pools if pool.seat}
     prefill = {pool.prefill_cluster for pool in pools if pool.split}
     return ir.Gateway(
         name=name,
         origin=str(gateway.key),
-        ports=tuple(ports),
+        ports=tuple(replace(port, seats=tuple(seats[cluster] for cluster in sorted(seats))) for port in ports),
         backends=tuple(used[cluster] for cluster in sorted(used)),
         mirrored=tuple(mirrored[cluster] for cluster in sorted(mirrored)),
         pickers=tuple(pickers[cluster] for cluster in sorted(pickers)),
