@@ -215,6 +215,41 @@ def lora_syncer(arguments: typer.Context) -> None:
 
 
 @app.command()
+def crds(
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Install those that the cluster does not have.")] = False,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: KUBECONFIG's, or the pod's own account.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(metavar="NAME", help="A context of the kubeconfig.")] = None,
+) -> None:
+    """Print the CustomResourceDefinitions of the kinds that Pointsman reads and that no other package brings.
+
+    One that is installed is never replaced: `kubectl create -f -` keeps it too, `kubectl apply` would not.
+    """
+    from pointsman.definitions import as_yaml, install
+
+    if not apply:
+        typer.echo(as_yaml(), nl=False)
+        return
+    from sources.kubernetes.api import Api
+    from sources.kubernetes.errors import ConfigurationError
+
+    async def run() -> None:
+        try:
+            api = await Api.connect(kubeconfig, context)
+        except ConfigurationError as error:
+            raise Failure(str(error)) from None
+        try:
+            for line in await install(api):
+                typer.echo(line)
+        finally:
+            await api.close()
+
+    asyncio.run(run())
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(installed_version("pointsman"))

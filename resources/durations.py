@@ -1,9 +1,9 @@
 """Durations as the Gateway API writes them (GEP-2257): up to four numbers with units, like "1h30m" or "500ms"."""
 
 import re
-from typing import Self
+from typing import ClassVar, Self
 
-_WHOLE = re.compile(r"([0-9]{1,5}(?:h|m|s|ms)){1,4}")
+_WHOLE = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")
 _PART = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
 _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
@@ -12,6 +12,9 @@ class Duration(int):
     """A length of time in milliseconds; an int in every other respect."""
 
     __slots__ = ()
+
+    PATTERN: ClassVar[str] = _WHOLE.pattern
+    """What `parse` reads, for schemas."""
 
     @classmethod
     def parse(cls, value: object) -> Self:

@@ -2,7 +2,7 @@
 
 import re
 from decimal import ROUND_CEILING, Decimal
-from typing import Self
+from typing import ClassVar, Self
 
 _QUANTITY = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -14,6 +14,9 @@ class Quantity(int):
     """A number of bytes; an int in every other respect. Fractions are rounded up, as the API server rounds them."""
 
     __slots__ = ()
+
+    PATTERN: ClassVar[str] = _QUANTITY.pattern
+    """What `parse` reads, for schemas."""
 
     @classmethod
     def parse(cls, value: object) -> Self:

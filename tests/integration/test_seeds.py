@@ -5,11 +5,9 @@ Each text is a sequence of steps; applying one writes a file for each object, ov
 
 import asyncio
 import json
-import os
 import re
-import textwrap
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,50 +15,16 @@ from pathlib import Path
 import flat_yaml
 import kinds
 import pytest
-import yaml
 from load import Answer, Question, ask, load
 from picker_metrics import scrape
 from running import Running, Start, until
+from scenarios import SEEDS, WITHOUT, blocks, documents, text_of
 
-SEEDS = os.environ.get("POINTSMAN_SEEDS", "")
-_START = re.compile(r"^\s*(apiVersion|kind): ")
-# What may stand at the margin of a block; texts go on at the same depth, with titles and ends of here-documents.
-_MARGIN = re.compile(r"[A-Za-z]+:|---$|#|- ")
 _ROUND = re.compile(r"echo '(\{.*\})' > round\d\.txt")
 _LLAMA = "default/vllm-llama3-8b-instruct"
 _METHODS = ("vllm", "sglang", "vllm-multi-node", "sglang-multi-node")
 
-pytestmark = pytest.mark.skipif(not SEEDS, reason="POINTSMAN_SEEDS does not name the folder of the scenarios' texts")
-
-
-def text_of(number: int) -> str:
-    (path,) = Path(SEEDS).glob(f"{number:03}_*.txt")
-    return path.read_text()
-
-
-def blocks(text: str) -> list[str]:
-    """The YAML blocks of a text: from a line that starts an object on, as long as lines could belong to it."""
-    found: list[str] = []
-    block: list[str] = []
-    depth = 0
-    for line in [*text.splitlines(), "end"]:
-        indent = len(line) - len(line.lstrip())
-        outside = indent < depth or (indent == depth and not _MARGIN.match(line.lstrip()))
-        if block and line.strip() and outside:
-            found.append(textwrap.dedent("\n".join(block)) + "\n")
-            block = []
-        if not block and _START.match(line):
-            depth = indent
-        if block or _START.match(line):
-            block.append(line)
-    return found
-
-
-def documents(block: str) -> Iterator[tuple[str, str]]:
-    """The objects of a block: a name for the file of each, and its text."""
-    for document in re.split(r"^---\n", block, flags=re.MULTILINE):
-        found = yaml.safe_load(document)
-        yield f"{found['kind']}-{found['metadata']['name']}.yaml".lower(), document
+pytestmark = pytest.mark.skipif(not SEEDS, reason=WITHOUT)
 
 
 def apply(folder: Path, *texts: str, port: int | None = None) -> None:

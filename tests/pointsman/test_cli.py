@@ -102,3 +102,18 @@ def test_a_childs_mistaken_option_is_one_clear_line(words: str, message: str, tm
     result = run(app, [word.format(folder=tmp_path) for word in words.split()])
     assert result.exit_code == 2
     assert result.stderr == f"pointsman: {message.format(folder=tmp_path)}\n"
+
+
+def test_crds_are_printed_as_kubectl_takes_them() -> None:
+    result = run(app, ["crds"])
+    assert result.exit_code == 0
+    documents = list(yaml.safe_load_all(result.stdout))
+    assert len(documents) > 5
+    assert {each["kind"] for each in documents} == {"CustomResourceDefinition"}
+
+
+def test_crds_are_not_installed_without_a_cluster(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("{}")
+    result = run(app, ["crds", "--apply", "--kubeconfig", str(tmp_path / "config")])
+    assert result.exit_code == 2
+    assert "no cluster" in result.stderr
