@@ -63,7 +63,7 @@ class Fleet:
         self,
         publish: Callable[[Sequence[RunningPod]], None] | None = None,
         *,
-        linger: float = 1.0,
+        linger: float = 3.0,
         grace: float = 5.0,
         folder: Path | None = None,
         xds: str = "",

@@ -15,6 +15,12 @@ from simulator.refusals import RequestError
 # SGLang's --disaggregation-bootstrap-port.
 BOOTSTRAP_PORT = 8998
 
+# Seconds after which decode servers give up a prefill server that is gone: two heartbeats, one every five seconds
+# (SGLANG_DISAGGREGATION_HEARTBEAT_INTERVAL and _MAX_FAILURE).
+LOST_AFTER = 10.0
+
+Address = tuple[str, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -25,7 +31,7 @@ class Room:
     number: int
 
     @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> Address:
         """Where the prefill server is met."""
         return self.host, self.port or BOOTSTRAP_PORT
 
@@ -34,15 +40,25 @@ class Room:
 class _Meeting:
     wanted: asyncio.Event = field(default_factory=asyncio.Event)  # the decode server has made room
     sent: asyncio.Event = field(default_factory=asyncio.Event)  # the KV values are there, or never will be
-    failed: bool = False
+    failure: str = ""
     guests: int = 0
+
+    def fail(self, reason: str) -> None:
+        """Tell the decode server that the KV values will not come."""
+        if not self.sent.is_set():
+            self.failure = reason
+            self.sent.set()
 
 
 class Rooms:
-    """All meetings, and the prefill servers that are there."""
+    """All meetings, and the prefill servers that are there.
 
-    def __init__(self) -> None:
-        self._hosts: set[tuple[str, int]] = set()
+    `lost_after` is how many seconds after the end of a prefill server the decode servers give up what they have of it.
+    """
+
+    def __init__(self, lost_after: float = LOST_AFTER) -> None:
+        self._lost_after = lost_after
+        self._hosts: set[Address] = set()
         self._meetings: dict[Room, _Meeting] = {}
 
     def open(self, host: str, port: int) -> None:
@@ -52,6 +68,7 @@ class Rooms:
     def close(self, host: str, port: int) -> None:
         """Let it be met no longer."""
         self._hosts.discard((host, port))
+        asyncio.get_running_loop().call_later(self._lost_after, self._give_up, (host, port))
 
     def door(self) -> "Door":
         """Give one server its door to the rooms."""
@@ -60,6 +77,14 @@ class Rooms:
     def has_host(self, room: Room) -> bool:
         """Whether there is a prefill server where the room says."""
         return room.address in self._hosts
+
+    def _give_up(self, address: Address) -> None:
+        if address in self._hosts:
+            return
+        for room, meeting in self._meetings.items():
+            if room.address == address:
+                host, port = address
+                meeting.fail(f"Lost connection with prefill instance (bootstrap_addr: {host}:{port})")
 
     @contextmanager
     def meet(self, room: Room) -> Iterator[_Meeting]:
@@ -89,10 +114,9 @@ class Door:
                 await self._within(meeting.wanted, patience, f"Prefill bootstrap failed for {room.number}: timed out")
                 yield
             except BaseException:
-                meeting.failed = True
+                meeting.fail("the prefill server gave up")
                 raise
-            finally:
-                meeting.sent.set()
+            meeting.sent.set()
 
     async def receive(self, room: Room, patience: float) -> None:
         """Wait for the KV values. Raises RequestError at once where no prefill server is met at the room's address."""
@@ -102,8 +126,8 @@ class Door:
         with self._rooms.meet(room) as meeting:
             meeting.wanted.set()
             await self._within(meeting.sent, patience, f"Decode transfer failed for {room.number}: timed out")
-            if meeting.failed:
-                raise _failure(f"Decode transfer failed for {room.number}: the prefill server gave up")
+            if meeting.failure:
+                raise _failure(f"Decode transfer failed for {room.number}: {meeting.failure}")
 
     async def _within(self, event: asyncio.Event, seconds: float, complaint: str) -> None:
         self.waiting += 1

@@ -136,6 +136,8 @@ class ModelServer:
             task.cancel()
         self._close_listener()
         await self._http.shutdown(_AT_ONCE if self._mode is Mode.HANG else grace)
+        # Until here it can be met for the requests that it had.
+        self._close_door()
         self.driver.close()
 
     async def switch(
@@ -153,6 +155,7 @@ class ModelServer:
                 self._begin()
             if mode in {Mode.REFUSE, Mode.CRASH}:
                 self._close_listener()
+                self._close_door()
                 if mode is Mode.CRASH:
                     self._die(asked_by)
                 # An event loop may close sockets only when it comes round again (uvloop).
@@ -184,8 +187,6 @@ class ModelServer:
 
     def _close_listener(self) -> None:
         """Take no more connections, close the idle ones, and the others when their answers are complete."""
-        if self._meets is not None:
-            self._rooms.close(self.site.host, self._meets)
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -200,6 +201,10 @@ class ModelServer:
             if connection is not spared and connection.transport is not None:
                 connection.transport.abort()
         self.driver.close()
+
+    def _close_door(self) -> None:
+        if self._meets is not None:
+            self._rooms.close(self.site.host, self._meets)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol

@@ -179,7 +179,8 @@ def _cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
 
 def _prefill_cluster(pool: ir.Pool, connection_buffer_limit: int) -> Resource:
     message = prefill_cluster_of(pool, connection_buffer_limit)
-    return Resource(CLUSTER, message.name, message, pool.origin, pulls=(ENDPOINTS, message.name))
+    # Its endpoints are for the picker alone.
+    return Resource(CLUSTER, message.name, message, pool.origin)
 
 
 def _mirror_cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:

@@ -4,7 +4,8 @@ Clients of one part share a snapshot: a part is a Gateway's Envoys, or the repli
 
 A picker may pick only endpoints that Envoy has been sent: it sees a version of a ClusterLoadAssignment once every Envoy
 whose part has it has accepted or refused that version or a later one, or has left.  Until there is one it hears nothing
-of them: that there are none would have it refuse the first requests to a new pool.
+of them: that there are none would have it refuse the first requests to a new pool.  Endpoints that no cluster of an
+Envoy's pulls are for pickers alone, which see them at once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,8 @@ class Group:
     pickers: dict[Stream, str] = field(default_factory=dict)
     # The endpoints that pickers may see, by name.
     _admitted: dict[str, Sealed] = field(default_factory=dict)
+    # The names of the endpoints that clusters pull, by part.
+    _pulled: dict[str, set[str]] = field(default_factory=dict)
     # The versions since then, oldest first.
     _waiting: dict[str, list[Sealed]] = field(default_factory=dict)
 
@@ -58,6 +61,7 @@ class Group:
         """Take what a part should hold from here on.  Parts of Envoys come before those of the pickers for them."""
         before = self.snapshots.get(part, Snapshot({})).table(ENDPOINTS)
         self.snapshots[part] = snapshot
+        self._pulled[part] = {each.pulls[1] for each in snapshot.table(CLUSTER).values() if each.pulls is not None}
         endpoints = snapshot.table(ENDPOINTS)
         self._drop(before.keys() - endpoints.keys())
         for name, sealed in endpoints.items():
@@ -74,6 +78,7 @@ class Group:
         gone = self.snapshots.pop(part, None)
         if gone is None:
             return []
+        del self._pulled[part]
         self._drop(gone.table(ENDPOINTS).keys())
         return self._admit()
 
@@ -106,7 +111,7 @@ class Group:
 
     def _concerned(self, name: str) -> Iterator[Stream]:
         """Yield the Envoys that are to have these endpoints."""
-        parts = {part for part, snapshot in self.snapshots.items() if name in snapshot.table(ENDPOINTS)}
+        parts = {part for part, names in self._pulled.items() if name in names}
         yield from (envoy for envoy, part in self.envoys.items() if part in parts)
 
     def _admit(self) -> list[Delivery]:

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sized
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -63,7 +66,7 @@ async def edit(running: Running, file: str, change: Callable[[str], str]) -> Non
     async def read() -> bool:
         return bool((await running.report())["generation"] > generation)
 
-    await until(read, 5)
+    await until(read, 20)
     assert (await running.installation.ready())["problems"] == []
 
 
@@ -134,17 +137,41 @@ def running_lines(running: Running, event: str, pod: str) -> bool:
 
 
 @pytest.mark.parametrize(("role", "code"), [("prefill", "no_ready_prefill_endpoint"), ("decode", "no_ready_endpoint")])
-async def test_without_a_pod_of_either_role_nothing_is_served(running: Running, role: str, code: str) -> None:
-    present = f"    - name: {role}\n      replicas: 2\n"
-    await edit(running, "balanced.yaml", lambda text: text.replace(present, present.replace("2", "0")))
+async def test_pods_of_a_role_go_and_come_back(running: Running, role: str, code: str) -> None:
+    """Whoever asks meanwhile is served, or told that nobody is there: no decode pod waits for a prefill in vain."""
+    answers: list[tuple[int, bytes]] = []
+    stop = asyncio.Event()
 
-    async def gone() -> bool:
-        response, body = await ask(running, "balanced")
-        return response.status == 503 and json.loads(body)["error"]["code"] == code
+    async def client() -> None:
+        while not stop.is_set():
+            response, body = await ask(running, "balanced")
+            answers.append((response.status, body))
 
-    await until(gone, 5)
-    response, body = await ask(running, "cached")
-    assert response.status == 200, body
+    def is_refused(answer: tuple[int, bytes]) -> bool:
+        return answer[0] == 503 and json.loads(answer[1])["error"]["code"] == code
+
+    async def is_last(*, refused: bool) -> bool:
+        seen = len(answers)
+        await until(partial(has_more, answers, seen + 8), 20)
+        return all(is_refused(answer) == refused for answer in answers[seen + 4 :])
+
+    clients = [asyncio.create_task(client()) for _ in range(4)]
+    for replicas in (1, 0, 2):
+        await edit(running, "balanced.yaml", partial(scaled, role=role, replicas=replicas))
+        await until(partial(is_last, refused=replicas == 0), 20)
+        response, body = await ask(running, "cached")
+        assert response.status == 200, body
+    stop.set()
+    await asyncio.gather(*clients)
+    assert all(status == 200 or is_refused((status, body)) for status, body in answers), Counter(answers)
+
+
+def scaled(text: str, role: str, replicas: int) -> str:
+    return re.sub(rf"(    - name: {role}\n      replicas: )\d", rf"\g<1>{replicas}", text)
+
+
+async def has_more(answers: Sized, than: int) -> bool:
+    return len(answers) > than
 
 
 async def test_a_decode_pod_that_refuses_costs_no_request(running: Running) -> None:

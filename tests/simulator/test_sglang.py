@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 from http import HTTPStatus
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientConnectorError, ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from resources import Upsert, World, decode
@@ -26,7 +26,7 @@ def launch(flags: str = "", **env: str) -> ServerSpec:
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """Start servers that share their rooms, on addresses of their own."""
-    rooms = Rooms()
+    rooms = Rooms(lost_after=0.05)
     async with AsyncExitStack() as stack:
 
         async def start_one(flags: str = "", timing: Timing | None = None, **env: str) -> ModelServer:
@@ -74,8 +74,10 @@ def test_flags() -> None:
 def test_prefill_and_decode_apart() -> None:
     flags = "--disaggregation-mode prefill --disaggregation-bootstrap-port 34000 --disaggregation-ib-device mlx5_0"
     assert launch(flags).disaggregation == Disaggregation(Role.PREFILL, 34_000, 300.0)
-    spec = launch("--disaggregation-mode=decode", SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT="5")
-    assert spec.disaggregation == Disaggregation(Role.DECODE, 8998, 5.0)
+    patience = {"SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT": "4", "SGLANG_DISAGGREGATION_WAITING_TIMEOUT": "5"}
+    for role, seconds in ((Role.PREFILL, 4.0), (Role.DECODE, 5.0)):
+        spec = launch(f"--disaggregation-mode={role.value}", **patience)
+        assert spec.disaggregation == Disaggregation(role, 8998, seconds)
     assert launch("--disaggregation-mode null").disaggregation is None
 
 
@@ -181,9 +183,7 @@ class TestApart:
     async def test_each_waits_for_the_other(self, start: Start, client: ClientSession) -> None:
         prefill, decode_ = await start(self.PREFILL), await start(self.DECODE)
         first = asyncio.create_task(ask(client, prefill, **ROOM))
-        async with asyncio.timeout(5):
-            while (await metrics(client, prefill))["sglang:num_prefill_bootstrap_queue_reqs"] != 1:
-                await asyncio.sleep(0.001)
+        await until(client, prefill, "sglang:num_prefill_bootstrap_queue_reqs")
         assert prefill.driver.engine.running == 0
         assert (await ask(client, decode_, **ROOM))[0] == HTTPStatus.OK
         assert (await first)[0] == HTTPStatus.OK
@@ -209,7 +209,7 @@ class TestApart:
         client: ClientSession,
     ) -> None:
         await start(self.PREFILL)
-        decode_ = await start(self.DECODE, SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT="0")
+        decode_ = await start(self.DECODE, SGLANG_DISAGGREGATION_WAITING_TIMEOUT="0")
         status, answer = await ask(client, decode_, **ROOM, stream=True)
         assert status == HTTPStatus.INTERNAL_SERVER_ERROR
         assert "Decode transfer failed" in str(answer["message"])
@@ -225,3 +225,52 @@ class TestApart:
         first.cancel()
         status, answer = await second
         assert (status, "gave up" in str(answer["message"])) == (HTTPStatus.INTERNAL_SERVER_ERROR, True)
+
+    async def test_a_prefill_server_that_is_gone_fails_what_waits_for_it(
+        self, start: Start, client: ClientSession
+    ) -> None:
+        prefill, decode_ = await start(self.PREFILL), await start(self.DECODE)
+        waiting = asyncio.create_task(ask(client, decode_, **ROOM))
+        await until(client, decode_, "sglang:num_decode_transfer_queue_reqs")
+        await prefill.switch(Mode.REFUSE)
+        status, answer = await waiting
+        assert status == HTTPStatus.INTERNAL_SERVER_ERROR
+        assert "Lost connection with prefill instance (bootstrap_addr: 127.0.0.1:34000)" in str(answer["message"])
+
+    async def test_a_prefill_server_that_is_soon_back_is_waited_for(self, start: Start, client: ClientSession) -> None:
+        prefill, decode_ = await start(self.PREFILL), await start(self.DECODE)
+        waiting = asyncio.create_task(ask(client, decode_, **ROOM))
+        await until(client, decode_, "sglang:num_decode_transfer_queue_reqs")
+        await prefill.switch(Mode.REFUSE)
+        await prefill.switch(Mode.NONE)
+        await asyncio.sleep(0.1)
+        assert (await ask(client, prefill, **ROOM))[0] == HTTPStatus.OK
+        assert (await waiting)[0] == HTTPStatus.OK
+
+    async def test_a_prefill_server_that_ends_is_met_for_what_it_has(self, start: Start, client: ClientSession) -> None:
+        prefill, decode_ = await start(self.PREFILL), await start(self.DECODE)
+        waiting = asyncio.create_task(ask(client, prefill, **ROOM))
+        await until(client, prefill, "sglang:num_prefill_bootstrap_queue_reqs")
+        ending = asyncio.create_task(prefill.stop(30.0))
+        with pytest.raises(ClientConnectorError):
+            await healthy(client, prefill)
+        assert (await ask(client, decode_, **ROOM))[0] == HTTPStatus.OK
+        assert (await waiting)[0] == HTTPStatus.OK
+        await ending
+        assert (await ask(client, decode_, **ROOM))[0] == HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+async def until(client: ClientSession, server: ModelServer, metric: str) -> None:
+    """Wait until a gauge is 1."""
+    async with asyncio.timeout(5):
+        while (await metrics(client, server))[metric] != 1:
+            await asyncio.sleep(0.001)
+
+
+async def healthy(client: ClientSession, server: ModelServer) -> None:
+    """Ask for a server's health until it refuses connections."""
+    async with asyncio.timeout(5):
+        while True:
+            async with client.get(server.site.url + "/health") as response:
+                assert response.status == HTTPStatus.OK
+            await asyncio.sleep(0.001)

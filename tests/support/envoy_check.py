@@ -98,10 +98,10 @@ class _Static:
         assignments = {each.cluster_name: each for each in self._all(endpoint.ClusterLoadAssignment)}
         for original in self._all(cluster.Cluster):
             made = deepcopy(original)
-            assert made.eds_cluster_config
-            made.load_assignment = assignments[made.eds_cluster_config.service_name or made.name]
-            made.type = cluster.ClusterDiscoveryType.STATIC
-            made.eds_cluster_config = None
+            if made.eds_cluster_config is not None:
+                made.load_assignment = assignments[made.eds_cluster_config.service_name or made.name]
+                made.type = cluster.ClusterDiscoveryType.STATIC
+                made.eds_cluster_config = None
             made.name = f"{self.name}/{made.name}"
             yield made
 

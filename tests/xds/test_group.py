@@ -1,13 +1,15 @@
 from xds.group import Delivery, Group
 from xds.snapshot import Sealed, Snapshot
 from xds.stream import Request, Response, Stream
-from xds.type_urls import ENDPOINTS
+from xds.type_urls import CLUSTER, ENDPOINTS
+
+PULLING = Sealed(CLUSTER, "a", b"", "1", "Service default/a", pulls=(ENDPOINTS, "a"))
 
 PART = "folder"
 
 
 def endpoints(version: str) -> Snapshot:
-    return Snapshot.of([Sealed(ENDPOINTS, "a", b"", version, "Service default/a")])
+    return Snapshot.of([PULLING, Sealed(ENDPOINTS, "a", b"", version, "Service default/a")])
 
 
 def versions(deliveries: list[Delivery], stream: Stream) -> list[str]:
@@ -62,6 +64,15 @@ def test_a_picker_sees_what_every_envoy_has_answered() -> None:
     assert clients.publish("1") == []
     assert clients.answer(0) == []
     assert clients.answer(1) == ["1"]
+
+
+def test_endpoints_that_no_cluster_pulls_are_for_pickers_alone() -> None:
+    clients = Clients(1)
+    clients.publish("1")
+    alone = Snapshot.of([Sealed(ENDPOINTS, "a", b"", "2", "Service default/a")])
+    assert clients.look(clients.group.publish(PART, alone)) == ["2"]
+    # A cluster that comes to pull them has the picker wait again.
+    assert clients.publish("3") == []
 
 
 def test_a_refusal_is_an_answer() -> None:

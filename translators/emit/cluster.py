@@ -94,22 +94,26 @@ def mirror_cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> clus
         ir.Mirror(backend).cluster,
         backend.cluster,
         options,
-        _picked_by_header(MIRROR_DESTINATION) if isinstance(backend, ir.Pool) else _least_request(),
+        _picked_by_header() if isinstance(backend, ir.Pool) else _least_request(),
         connection_buffer_limit,
     )
 
 
 def prefill_cluster_of(pool: ir.Pool, connection_buffer_limit: int) -> cluster.Cluster:
-    """Return the cluster of the pods that prefill; what they get are copies, of which nobody waits for an answer."""
+    """Return the cluster of the pods that prefill; what they get are copies, of which nobody waits for an answer.
+
+    Envoy goes to the very address that the picker put into the header, whatever endpoints it knows of: the body says
+    that the servers meet there, so that a copy at any other pod is worth nothing, and the decode pod waits in vain.
+    """
     options = _http_options(pool, retries=False)
     options.common_http_protocol_options = core.HttpProtocolOptions(max_stream_duration=disaggregation.LONGEST)
-    return _cluster(
-        pool.prefill_cluster,
-        pool.prefill_cluster,
-        options,
-        _picked_by_header(PREFILL_DESTINATION),
-        connection_buffer_limit,
+    made = _bare_cluster(pool.prefill_cluster, options, connection_buffer_limit)
+    made.type = cluster.ClusterDiscoveryType.ORIGINAL_DST
+    made.lb_policy = cluster.ClusterLbPolicy.CLUSTER_PROVIDED
+    made.original_dst_lb_config = cluster.ClusterOriginalDstLbConfig(
+        use_http_header=True, http_header_name=PREFILL_DESTINATION
     )
+    return made
 
 
 def picker_cluster_of(picker: ir.Picker) -> cluster.Cluster:
@@ -145,12 +149,19 @@ def _cluster(
 ) -> cluster.Cluster:
     ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
     service = endpoints if endpoints != name else ""
+    made = _bare_cluster(name, options, connection_buffer_limit)
+    made.type = cluster.ClusterDiscoveryType.EDS
+    made.eds_cluster_config = cluster.ClusterEdsClusterConfig(eds_config=ads, service_name=service)
+    made.load_balancing_policy = balancing
+    made.ignore_health_on_host_removal = True
+    return made
+
+
+def _bare_cluster(name: str, options: http.HttpProtocolOptions, connection_buffer_limit: int | None) -> cluster.Cluster:
+    """Return what all clusters have in common."""
     return cluster.Cluster(
         name=name,
-        type=cluster.ClusterDiscoveryType.EDS,
-        eds_cluster_config=cluster.ClusterEdsClusterConfig(eds_config=ads, service_name=service),
         connect_timeout=_CONNECT_TIMEOUT,
-        load_balancing_policy=balancing,
         typed_extension_protocol_options={_HTTP: pack(options)},
         circuit_breakers=cluster.CircuitBreakers(
             thresholds=[
@@ -163,7 +174,6 @@ def _cluster(
             ]
         ),
         per_connection_buffer_limit_bytes=connection_buffer_limit,
-        ignore_health_on_host_removal=True,
     )
 
 
@@ -277,12 +287,12 @@ def _picked_by_others() -> cluster.LoadBalancingPolicy:
     )
 
 
-@lru_cache(maxsize=2)
-def _picked_by_header(name: str) -> cluster.LoadBalancingPolicy:
+@lru_cache(maxsize=1)
+def _picked_by_header() -> cluster.LoadBalancingPolicy:
     """Follow the list for copies, which see no metadata; without one, balance by least request."""
     return _override_host(
         override_host.OverrideHost(
-            override_host_sources=[override_host.OverrideHostOverrideHostSource(header=name)],
+            override_host_sources=[override_host.OverrideHostOverrideHostSource(header=MIRROR_DESTINATION)],
             fallback_policy=_least_request(),
         )
     )

@@ -14,7 +14,11 @@ from simulator.spec import CommandError, Disaggregation, LoraModule, Role, Serve
 
 _PAGE = 16
 _MODULES = frozenset({"sglang.launch_server", "sglang.srt.entrypoints.http_server"})
-_PATIENCE = "SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT"
+# How long each waits for the other, in seconds.
+_PATIENCE = {
+    Role.PREFILL: "SGLANG_DISAGGREGATION_BOOTSTRAP_TIMEOUT",
+    Role.DECODE: "SGLANG_DISAGGREGATION_WAITING_TIMEOUT",
+}
 
 _KNOWN = {
     "model-path": Arity.ONE,
@@ -128,7 +132,7 @@ def _disaggregation(flags: Flags, env: Mapping[str, str]) -> Disaggregation | No
         message = f"--disaggregation-mode: expected null, prefill or decode, got {mode!r}"
         raise CommandError(message) from None
     meeting = port(flags, "disaggregation-bootstrap-port", BOOTSTRAP_PORT)
-    patience = env.get(_PATIENCE, "")
+    patience = env.get(_PATIENCE[role], "")
     return Disaggregation(role, meeting, float(patience) if patience.isdecimal() else 300.0)
 
 
