@@ -106,8 +106,10 @@ class Scraper:
         failed: Callable[[Endpoint], None],
         times: ScrapeTimes | None = None,
         others: Dialect | None = None,
+        connect: Callable[..., Connection] = Connection,
     ) -> None:
         self._others = others
+        self._connect = connect
         self._clock = clock
         self._dice = dice
         self._in_flight = in_flight
@@ -130,8 +132,10 @@ class Scraper:
             self._tasks.pop(endpoint).cancel()
             self._scraped.discard(endpoint)
             self._prober.forget(endpoint)
-        for endpoint in present - self._tasks.keys():
-            self._tasks[endpoint] = asyncio.get_running_loop().create_task(self._watch(endpoint))
+        for member in members.values():
+            if member.endpoint not in self._tasks:
+                task = asyncio.get_running_loop().create_task(self._watch(member.endpoint))
+                self._tasks[member.endpoint] = task
 
     async def settle(self) -> None:
         """Wait until every endpoint has been asked once."""
@@ -152,7 +156,7 @@ class Scraper:
 
     async def _watch(self, endpoint: Endpoint) -> None:
         pause = _Pause()
-        connection = Connection(endpoint.address, lost=pause.end)
+        connection = self._connect(endpoint.address, lost=pause.end)
         loop = asyncio.get_running_loop()
         try:
             while True:
