@@ -107,7 +107,8 @@ class _Process:
             telemetry=self._telemetry,
             clock=time.monotonic,
             dice=random.random,
-            instance=secrets.token_hex(4),
+            # The access log of one picker among several is told by the beginning of its names.
+            instance=f"{settings.group}/{secrets.token_hex(4)}",
             log=log,
         )
         self._complete = asyncio.Event()

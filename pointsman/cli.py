@@ -144,6 +144,49 @@ def control_plane(
 
 
 @app.command()
+def controller(
+    *,
+    xds: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to serve xDS: HOST:PORT or unix:PATH.")
+    ] = "0.0.0.0:18000",
+    admin: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to serve /status, /metrics and others.")
+    ] = "127.0.0.1:19000",
+    controller_name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The controllerName of GatewayClasses to serve; may be repeated."),
+    ] = None,
+    namespace: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A namespace to watch, instead of all; may be repeated.")
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The cluster; in a pod, its own is the default.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(metavar="NAME", help="The kubeconfig's context.")] = None,
+    model_finder: Finder = None,
+) -> None:
+    """Serve a Kubernetes cluster: watch it, configure its Envoys and pickers, write statuses."""
+    import uvloop
+
+    from pointsman.controller import ControllerOptions, control, split
+    from pointsman.logs import configure
+
+    configure()
+    _check(xds=xds, admin=admin)
+    names = {"controllers": split(controller_name)} if controller_name else {}
+    options = ControllerOptions(
+        xds=xds,
+        admin=admin,
+        namespaces=split(namespace or ()),
+        kubeconfig=kubeconfig,
+        context=context,
+        model_finder=model_finder,
+        **names,
+    )
+    uvloop.run(control(options))
+
+
+@app.command()
 def picker(
     *,
     xds: Annotated[str, typer.Option(metavar="ADDRESS", help="The control plane: unix:PATH or HOST:PORT.")],

@@ -143,7 +143,9 @@ class ControlPlane:
                     sealed[each] = seal(each.type_url, each.name, each.message, each.origin, each.pulls)
                 used[each] = sealed[each]
                 gateways[name].append(used[each])
-        self._site.publish(gateways)
+        self._site.publish(
+            gateways, {seat: [sealed[each] for each in found] for seat, found in translation.pickers.items()}
+        )
         self.state = replace(
             self.state,
             translation=translation,

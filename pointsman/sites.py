@@ -1,20 +1,25 @@
 """Where a control plane serves: what a World lacks there, where listeners are bound, who is sent what.
 
-`OneMachine` is that of `up`: all Gateways share one Envoy and one picker, on this machine.
+`OneMachine` is that of `up`: all Gateways share one Envoy and one picker, on this machine. `Cluster` is that of
+Kubernetes, where each Gateway has its own Envoys and each picker its own pools.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from pointsman.lingering import Lingering
-from pointsman.placement import Host, Placement, Places, place
+from pointsman.placement import MOVED_UP, Host, Placement, Places, place
 from pointsman.world_view import wanted, with_slices
 from resources import World
 from xds import Sealed, Snapshot
 
 Later = Callable[[float, Callable[[], None]], object]
 """`later(seconds, call)` is to make that call."""
+
+
+UNPRIVILEGED = 1024
+"""The first port that a program without privileges may bind."""
 
 
 class Site(Protocol):
@@ -30,8 +35,8 @@ class Site(Protocol):
     def place(self, world: World) -> Places:
         """Say where every listener is bound."""
 
-    def publish(self, gateways: Mapping[str, Iterable[Sealed]]) -> None:
-        """Have Envoys and pickers hold what each Gateway ("namespace/name") means."""
+    def publish(self, gateways: Mapping[str, Sequence[Sealed]], pickers: Mapping[str, Sequence[Sealed]]) -> None:
+        """Have Envoys hold what each Gateway ("namespace/name") means, and pickers what each of them has to know."""
 
 
 class OneMachine:
@@ -72,7 +77,7 @@ class OneMachine:
             self._remember(self._places)
         return places
 
-    def publish(self, gateways: Mapping[str, Iterable[Sealed]]) -> None:
+    def publish(self, gateways: Mapping[str, Sequence[Sealed]], pickers: Mapping[str, Sequence[Sealed]]) -> None:  # noqa: ARG002 - the one picker knows all
         """Publish all as one, and again when what lingers is due to go."""
         self._sealed = tuple(_union(each for sealed in gateways.values() for each in sealed))
         self._send()
@@ -82,6 +87,66 @@ class OneMachine:
         due = self._lingering.due(self._clock())
         if due is not None:
             self._later(due, self._send)
+
+
+class Cluster:
+    """Each Gateway has Envoys of its own, at addresses of their own, and each picker is a part of its own.
+
+    `publish(part, snapshot)` and `withdraw(part)` are those of the ADS server.
+    """
+
+    bind = "0.0.0.0"  # noqa: S104 - of a pod, which shares it with nobody
+
+    def __init__(
+        self,
+        publish: Callable[[str, Snapshot], None],
+        withdraw: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        later: Later = lambda _seconds, _call: None,
+    ) -> None:
+        self._publish = publish
+        self._withdraw = withdraw
+        self._clock = clock
+        self._later = later
+        self._parts: dict[str, tuple[Sequence[Sealed], Lingering]] = {}
+
+    def arrange(self, world: World) -> World:
+        """Return the World: a cluster makes its own EndpointSlices."""
+        return world
+
+    def place(self, world: World) -> Places:
+        """Bind every port above those that need privileges."""
+        placements: dict[tuple[str, int], Placement] = {}
+        for each in wanted(world):
+            taken: set[int] = set()
+            for port in sorted(each.ports, reverse=True):
+                bound = port if port >= UNPRIVILEGED else port + MOVED_UP
+                while bound in taken:
+                    bound += 1
+                taken.add(bound)
+                placements[each.gateway, port] = Placement(self.bind, bound, None if bound == port else port)
+        return Places(placements)
+
+    def publish(self, gateways: Mapping[str, Sequence[Sealed]], pickers: Mapping[str, Sequence[Sealed]]) -> None:
+        """Publish each part that is different, Envoys' first, and withdraw those that are no more."""
+        for part in [part for part in self._parts if part not in gateways and part not in pickers]:
+            del self._parts[part]
+            self._withdraw(part)
+        for part, sealed in (*gateways.items(), *pickers.items()):
+            last, lingering = self._parts.get(part, ((), Lingering()))
+            if part not in self._parts or list(last) != list(sealed):
+                self._parts[part] = (sealed, lingering)
+                self._send(part)
+
+    def _send(self, part: str) -> None:
+        if part not in self._parts:
+            return
+        sealed, lingering = self._parts[part]
+        self._publish(part, Snapshot.of(lingering.add(sealed, self._clock())))
+        due = lingering.due(self._clock())
+        if due is not None:
+            self._later(due, lambda: self._send(part))
 
 
 def _union(sealed: Iterable[Sealed]) -> Iterator[Sealed]:

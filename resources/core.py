@@ -53,7 +53,27 @@ class ServiceSpec(Fields, frozen=True, kw_only=True):
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
     cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
     external_name: str | None = None
+    external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
     publish_not_ready_addresses: bool = False
+
+
+class LoadBalancerIngress(Fields, frozen=True, kw_only=True):
+    """Where a load balancer takes requests."""
+
+    ip: str | None = None
+    hostname: str | None = None
+
+
+class LoadBalancerStatus(Fields, frozen=True, kw_only=True):
+    """The places of a load balancer."""
+
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(Fields, frozen=True, kw_only=True):
+    """What the cluster says of a Service."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
 class Service(Object, frozen=True, kw_only=True):
@@ -65,6 +85,7 @@ class Service(Object, frozen=True, kw_only=True):
     LENIENT = True
 
     spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
 
 
 class ObjectReference(Fields, frozen=True, kw_only=True):

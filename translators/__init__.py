@@ -2,7 +2,7 @@
 
 from translators.memo import Memo
 from translators.settings import PICKER_CLUSTER, ModelFinder, Placement, Settings
-from translators.statuses import Status
+from translators.statuses import CONTROLLER, Status
 from translators.translation import (
     GatewaySummary,
     HostSummary,
@@ -14,6 +14,7 @@ from translators.translation import (
 )
 
 __all__ = [
+    "CONTROLLER",
     "PICKER_CLUSTER",
     "GatewaySummary",
     "HostSummary",

@@ -101,9 +101,14 @@ class GatewaySummary:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """What a World means for Envoy and for its owners. gateways: resources by Gateway, "namespace/name"."""
+    """What a World means for Envoy, for our pickers and for its owners.
+
+    gateways: resources by Gateway, "namespace/name". pickers: those of our pickers that have Services, by the clusters
+    in which Envoy has them.
+    """
 
     gateways: Mapping[str, tuple[Resource, ...]]
+    pickers: Mapping[str, tuple[Resource, ...]]
     statuses: tuple[statuses.Status, ...]
     problems: tuple[str, ...]
     notices: tuple[str, ...]
@@ -114,10 +119,12 @@ def translate(world: World, settings: Settings, memo: Memo) -> Translation:
     """Translate a World."""
     meaning = resolve(world, settings)
     gateways = {gateway.name: tuple(_resources(gateway, settings, memo)) for gateway in meaning.gateways}
+    pickers = {seat: tuple(found.values()) for seat, found in _seats(meaning, memo).items()}
     memo.turn()
     written = tuple(statuses.of(meaning, settings))
     return Translation(
         gateways=gateways,
+        pickers=pickers,
         statuses=written,
         problems=tuple(statuses.problems(meaning)),
         notices=meaning.notices,
@@ -152,6 +159,24 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
             for host in port.hosts
         )
         yield memo(_routes, name, port.origin, _Same(hosts))
+
+
+def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
+    """Return what our pickers have to know: their pools, the pools that get copies, and the endpoints of all."""
+    found: dict[str, dict[str, Resource]] = {}
+    for gateway in meaning.gateways:
+        assignments = {each.cluster: each for each in gateway.assignments}
+        routes = (rule for port in gateway.ports for host in port.hosts for rule in host.routes)
+        for rule in routes:
+            copied = [mirror.backend for mirror in rule.mirrors if isinstance(mirror.backend, ir.Pool)]
+            for pool in rule.pools:
+                if pool.seat is not None:
+                    seat = found.setdefault(pool.seat.cluster, {})
+                    for each in (pool, *(copy for copy in copied if copy.picker is None)):
+                        clusters = (each.cluster, *((each.prefill_cluster,) if each.split else ()))
+                        seat[f"pool {each.cluster}"] = memo(_pool, each)
+                        seat |= {cluster: memo(_assignment, assignments[cluster]) for cluster in clusters}
+    return found
 
 
 class _Same(Generic[T]):

@@ -3,6 +3,18 @@
 from xds.encoder import encode
 from xds.server import AdsServer
 from xds.snapshot import Sealed, Snapshot, seal
-from xds.status import ClientStatus, Nack, Peer, TypeStatus
+from xds.status import ENVOY, PICKER, ClientStatus, Nack, Peer, TypeStatus
 
-__all__ = ["AdsServer", "ClientStatus", "Nack", "Peer", "Sealed", "Snapshot", "TypeStatus", "encode", "seal"]
+__all__ = [
+    "ENVOY",
+    "PICKER",
+    "AdsServer",
+    "ClientStatus",
+    "Nack",
+    "Peer",
+    "Sealed",
+    "Snapshot",
+    "TypeStatus",
+    "encode",
+    "seal",
+]

@@ -85,6 +85,10 @@ class AdsServer:
         """Send a part's clients nothing from here on; they keep what they have."""
         self._deliver(self._group.withdraw(part))
 
+    async def changed(self) -> None:
+        """Wait until something is published, sent or answered."""
+        await self._changed.wait()
+
     def status(self) -> tuple[ClientStatus, ...]:
         """Describe every connected stream."""
         clients = sorted(self._clients.values(), key=lambda client: (client.peer.group, client.peer.node))

@@ -1,1 +1,16 @@
 """Objects of a Kubernetes cluster: listed, watched, and written to."""
+
+from sources.kubernetes.api import Api
+from sources.kubernetes.errors import ApiError, ConfigurationError, UnreachableError
+from sources.kubernetes.source import Interest, KubernetesSource
+from sources.kubernetes.status_writer import StatusWriter
+
+__all__ = [
+    "Api",
+    "ApiError",
+    "ConfigurationError",
+    "Interest",
+    "KubernetesSource",
+    "StatusWriter",
+    "UnreachableError",
+]

@@ -1,0 +1,38 @@
+"""Where a Gateway of a cluster can be reached: the addresses of the Service that was made for it.  Pure."""
+
+from ipaddress import ip_address
+
+from pointsman.programming import Address
+from resources import Gateway, Key, Service, World
+
+GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
+GATEWAY_NAMESPACE_LABEL = "pointsman.dev/gateway-namespace"
+
+
+def addresses_of(world: World, gateway: Key) -> tuple[Address, ...]:
+    """Return the addresses of a Gateway; none while it has none."""
+    if world.get(Gateway, gateway.namespace, gateway.name) is None:
+        return ()
+    for service in world.all(Service).values():
+        labels = service.metadata.labels
+        namespace = labels.get(GATEWAY_NAMESPACE_LABEL, service.key.namespace)
+        if labels.get(GATEWAY_NAME_LABEL) == gateway.name and namespace == gateway.namespace:
+            return tuple(map(_address, _of_service(service)))
+    return ()
+
+
+def _of_service(service: Service) -> tuple[str, ...]:
+    spec = service.spec
+    if spec.type == "LoadBalancer":
+        ingress = tuple(each.ip or each.hostname or "" for each in service.status.load_balancer.ingress)
+        return tuple(dict.fromkeys(each for each in (*ingress, *spec.external_ips) if each))
+    own = (spec.cluster_ip,) if spec.cluster_ip not in {None, "", "None"} else ()
+    return tuple(each for each in (*spec.external_ips, *own) if each)
+
+
+def _address(value: str) -> Address:
+    try:
+        ip_address(value)
+    except ValueError:
+        return Address("Hostname", value)
+    return Address("IPAddress", value)

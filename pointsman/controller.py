@@ -1,0 +1,153 @@
+"""`pointsman controller`: the control plane of a cluster: watches, serves xDS, and says how everything stands."""
+
+import asyncio
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from pointsman.addresses import addresses_of
+from pointsman.admin import Admin
+from pointsman.control_plane import ControlPlane
+from pointsman.failure import Failure
+from pointsman.interests import interests
+from pointsman.programming import Programming
+from pointsman.signals import stop_on_signals
+from pointsman.sites import Cluster
+from resources import GATEWAY_GROUP, Key
+from sources.kubernetes import Api, ConfigurationError, KubernetesSource, StatusWriter
+from translators import CONTROLLER, ModelFinder, Settings, Status
+from xds import AdsServer
+
+_GATEWAY = (GATEWAY_GROUP, "Gateway")
+# The shortest time between two accounts of how everything stands (seconds): Envoys answer by the dozen.
+_BREATH = 0.05
+
+_log = structlog.get_logger("controller")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerOptions:
+    """What the operator decides.
+
+    controllers: the controllerNames of the GatewayClasses that are ours. namespaces: those that are watched, all where
+    there are none. xds, admin: where to serve, "host:port" or "unix:/path".
+    """
+
+    xds: str
+    admin: str
+    controllers: tuple[str, ...] = (CONTROLLER,)
+    namespaces: tuple[str, ...] = ()
+    kubeconfig: Path | None = None
+    context: str | None = None
+    model_finder: ModelFinder | None = None
+
+
+async def control(options: ControllerOptions) -> None:
+    """Serve what the cluster has, until SIGTERM or SIGINT.  Failure where there is no cluster to be asked."""
+    stop = stop_on_signals()
+    try:
+        api = await Api.connect(options.kubeconfig, options.context)
+    except ConfigurationError as error:
+        raise Failure(str(error)) from None
+    controller = Controller(options, api)
+    try:
+        await controller.run(stop)
+    finally:
+        await api.close()
+
+
+class Controller:
+    """Everything that runs in the process, wired."""
+
+    def __init__(self, options: ControllerOptions, api: Api) -> None:
+        loop = asyncio.get_running_loop()
+        self._options = options
+        self._server = AdsServer(options.xds, lambda nack: self._plane.refuse(nack))  # noqa: PLW0108 - made below
+        site = Cluster(self._server.publish, self._server.withdraw, later=loop.call_later)
+        chosen: dict[str, Any] = {} if options.model_finder is None else {"model_finder": options.model_finder}
+        settings = Settings(bind=site.bind, controllers=frozenset(options.controllers), picker_services=True, **chosen)
+        self._plane = ControlPlane(site, settings)
+        self._source = KubernetesSource(
+            api,
+            interests(),
+            namespaces=options.namespaces,
+            dice=random.random,
+            retold=lambda key: self._writer.check(key),  # noqa: PLW0108 - made below
+        )
+        self._writer = StatusWriter(api, self._source, owns=self._owns)
+        self._programming = Programming()
+        self._admin = Admin(self._plane, self._server.status, options.admin)
+        self._swept = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until told to stop."""
+        try:
+            await self._server.start()
+        except RuntimeError:
+            raise Failure(f"--xds {self._options.xds}: cannot be bound") from None
+        tasks = []
+        try:
+            await self._admin.start()
+            tasks = [asyncio.create_task(self._writer.run()), asyncio.create_task(self._account())]
+            tasks.append(asyncio.create_task(self._watch(stop)))
+            stopping = asyncio.create_task(stop.wait())
+            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            for task in done & {*tasks}:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._admin.stop()
+            await self._server.stop()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        async for reading in self._source.watch(stop):
+            self._plane.take(reading)
+
+    async def _account(self) -> None:
+        """Keep the statuses true: after each translation, and after each answer of an Envoy."""
+        generation = -1
+        while True:
+            state = self._plane.state
+            if state.translation is not None:
+                generation = state.generation
+                self._writer.want(self._statuses(state.translation.statuses))
+                if not self._swept:
+                    self._swept = True
+                    self._writer.sweep(self._source.all_told)
+                await asyncio.sleep(_BREATH)
+            told = asyncio.create_task(self._plane.after(generation))
+            answered = asyncio.create_task(self._server.changed())
+            await asyncio.wait({told, answered}, return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            answered.cancel()
+
+    def _statuses(self, statuses: Iterable[Status]) -> Mapping[Key, Mapping[str, object]]:
+        clients = self._server.status()
+        wanted: dict[Key, Mapping[str, object]] = {}
+        names: list[str] = []
+        for each in statuses:
+            body = each.body
+            if (each.key.group, each.key.kind) == _GATEWAY:
+                name = f"{each.key.namespace}/{each.key.name}"
+                names.append(name)
+                body = self._programming.describe(name, body, clients, addresses_of(self._plane.world, each.key))
+            wanted[each.key] = body
+        self._programming.forget_all_but(names)
+        return wanted
+
+    def _owns(self, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry of a status bears the name of a controller that we are."""
+        name = entry.get("controllerName")
+        return name == CONTROLLER or name in self._options.controllers
+
+
+def split(names: Sequence[str]) -> tuple[str, ...]:
+    """Return what an option says that may be repeated and may hold several names, "a,b"."""
+    return tuple(dict.fromkeys(each.strip() for name in names for each in name.split(",") if each.strip()))

@@ -1,0 +1,88 @@
+"""Whether a Gateway is programmed: what its Envoys have taken in, beside what the translation says of it.  Pure.
+
+Rules, and everything that decides on the condition lives in this file:
+
+1. A Gateway is programmed when every Envoy connected for it has accepted what was published for its generation, and it
+   has an address.  An Envoy that joins later does not change that.
+2. Until then the condition says what it said of the generation before, of which it bears the number.
+3. Without any Envoy it is pending; what an Envoy refuses makes it false, in the Envoy's words.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xds import ENVOY, ClientStatus
+
+Json = Mapping[str, Any]
+_MESSAGE_LIMIT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a Gateway can be reached: `kind` is IPAddress or Hostname."""
+
+    kind: str
+    value: str
+
+
+class Programming:
+    """Remembers for each Gateway the generation that its Envoys have taken in."""
+
+    def __init__(self) -> None:
+        self._programmed: dict[str, int] = {}
+
+    def forget_all_but(self, gateways: Iterable[str]) -> None:
+        """Forget Gateways that are gone."""
+        kept = set(gateways)
+        self._programmed = {name: found for name, found in self._programmed.items() if name in kept}
+
+    def describe(
+        self, gateway: str, status: Json, clients: Sequence[ClientStatus], addresses: Sequence[Address]
+    ) -> Json:
+        """Return a Gateway's status with its addresses, and with `Programmed` as its Envoys have it."""
+        envoys = [each for each in clients if each.peer.group == gateway and each.peer.role == ENVOY]
+        shown = [{"type": each.kind, "value": each.value} for each in addresses]
+        conditions = [
+            self._programmed_condition(gateway, each, envoys, addresses) if each["type"] == "Programmed" else each
+            for each in status["conditions"]
+        ]
+        programmed = next((each for each in conditions if each["type"] == "Programmed"), None)
+        listeners = [_listener(each, programmed) for each in status.get("listeners", ())]
+        return {**status, "addresses": shown, "conditions": conditions, "listeners": listeners}
+
+    def _programmed_condition(
+        self, gateway: str, condition: Json, envoys: Sequence[ClientStatus], addresses: Sequence[Address]
+    ) -> Json:
+        if condition["status"] != "True":
+            # Nothing of it is served, whatever Envoys there are.
+            return condition
+        nack = next((nack for each in envoys for nack in each.nacks), None)
+        if nack is not None:
+            return _false(condition, "Invalid", f"{nack.origin}: refused by Envoy: {nack.message}"[:_MESSAGE_LIMIT])
+        generation = condition["observedGeneration"]
+        if envoys and all(each.in_sync for each in envoys):
+            self._programmed[gateway] = generation
+        if gateway not in self._programmed:
+            waiting = "waits for its Envoys to take in the configuration" if envoys else "no Envoy is connected yet"
+            return _false(condition, "Pending", waiting)
+        if not addresses:
+            return _false(condition, "AddressNotAssigned", "the Service has no address yet")
+        return {**condition, "observedGeneration": self._programmed[gateway]}
+
+
+def _false(condition: Json, reason: str, message: str) -> Json:
+    return {**condition, "status": "False", "reason": reason, "message": message}
+
+
+def _listener(listener: Json, gateway: Json | None) -> Json:
+    """Return a listener of which nothing is wrong as programmed as its Gateway is."""
+    if gateway is None or gateway["status"] == "True":
+        return listener
+    conditions = [
+        _false(each, gateway["reason"], gateway["message"])
+        if each["type"] == "Programmed" and each["status"] == "True"
+        else each
+        for each in listener["conditions"]
+    ]
+    return {**listener, "conditions": conditions}
