@@ -164,8 +164,20 @@ def controller(
     ] = None,
     context: Annotated[str | None, typer.Option(metavar="NAME", help="The kubeconfig's context.")] = None,
     model_finder: Finder = None,
+    advertise: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where Envoys and pickers find xDS; without it none are deployed.")
+    ] = "",
+    envoy_image: Annotated[
+        str, typer.Option(metavar="IMAGE", envvar="POINTSMAN_ENVOY_IMAGE", help="The image of the Envoys.")
+    ] = "envoyproxy/envoy:distroless-v1.40-latest",
+    image: Annotated[
+        str, typer.Option(metavar="IMAGE", envvar="POINTSMAN_IMAGE", help="The image of the pickers: Pointsman's own.")
+    ] = "pointsman:latest",
+    envoy_namespace: Annotated[
+        str, typer.Option(metavar="NAME", help="Where Envoys are deployed, in place of each Gateway's own namespace.")
+    ] = "",
 ) -> None:
-    """Serve a Kubernetes cluster: watch it, configure its Envoys and pickers, write statuses."""
+    """Serve a Kubernetes cluster: watch it, deploy and configure its Envoys and pickers, write statuses."""
     import uvloop
 
     from pointsman.controller import ControllerOptions, control, split
@@ -181,9 +193,43 @@ def controller(
         kubeconfig=kubeconfig,
         context=context,
         model_finder=model_finder,
+        infrastructure=_infrastructure(advertise, envoy_image, image, envoy_namespace) if advertise else None,
         **names,
     )
     uvloop.run(control(options))
+
+
+def _infrastructure(advertise: str, envoy_image: str, image: str, namespace: str) -> Any:  # noqa: ANN401 - imported below
+    from pointsman.provisioning import bootstrap_template
+    from translators.infrastructure import Infrastructure
+
+    _check(advertise=advertise)
+    return Infrastructure(
+        xds=advertise,
+        bootstrap=bootstrap_template(),
+        envoy_image=envoy_image,
+        pointsman_image=image,
+        namespace=namespace,
+    )
+
+
+@app.command("drain-envoy")
+def drain_envoy(
+    *,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to be asked for /drain.")],
+    admin: Annotated[str, typer.Option(metavar="HOST:PORT", help="Envoy's admin interface.")],
+    least: Annotated[float, typer.Option(help="Seconds for which Envoy goes on taking requests.")] = 5.0,
+    timeout: Annotated[float, typer.Option(help="Seconds within which requests have to end.")] = 60.0,
+) -> None:
+    """Let an Envoy's requests end before it is told to end, as a container beside it."""
+    import uvloop
+
+    from pointsman.draining import DrainOptions, serve
+    from pointsman.logs import configure
+
+    configure()
+    _check(listen=listen, admin=admin)
+    uvloop.run(serve(DrainOptions(listen, admin, least, timeout)))
 
 
 @app.command()

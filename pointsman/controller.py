@@ -15,11 +15,13 @@ from pointsman.control_plane import ControlPlane
 from pointsman.failure import Failure
 from pointsman.interests import interests
 from pointsman.programming import Programming
+from pointsman.provisioning import Provisioning
 from pointsman.signals import stop_on_signals
 from pointsman.sites import Cluster
 from resources import GATEWAY_GROUP, Key
 from sources.kubernetes import Api, ConfigurationError, KubernetesSource, StatusWriter
 from translators import CONTROLLER, ModelFinder, Settings, Status
+from translators.infrastructure import Infrastructure
 from xds import AdsServer
 
 _GATEWAY = (GATEWAY_GROUP, "Gateway")
@@ -34,7 +36,8 @@ class ControllerOptions:
     """What the operator decides.
 
     controllers: the controllerNames of the GatewayClasses that are ours. namespaces: those that are watched, all where
-    there are none. xds, admin: where to serve, "host:port" or "unix:/path".
+    there are none. xds, admin: where to serve, "host:port" or "unix:/path". infrastructure: how what Gateways and pools
+    need is made; without it nothing is, and whoever deploys Envoys and pickers has them ask here.
     """
 
     xds: str
@@ -44,6 +47,7 @@ class ControllerOptions:
     kubeconfig: Path | None = None
     context: str | None = None
     model_finder: ModelFinder | None = None
+    infrastructure: Infrastructure | None = None
 
 
 async def control(options: ControllerOptions) -> None:
@@ -80,6 +84,8 @@ class Controller:
         )
         self._writer = StatusWriter(api, self._source, owns=self._owns)
         self._programming = Programming()
+        given = options.infrastructure
+        self._provisioning = Provisioning(api, self._source, given) if given is not None else None
         self._admin = Admin(self._plane, self._server.status, options.admin)
         self._swept = False
 
@@ -94,6 +100,8 @@ class Controller:
             await self._admin.start()
             tasks = [asyncio.create_task(self._writer.run()), asyncio.create_task(self._account())]
             tasks.append(asyncio.create_task(self._watch(stop)))
+            if self._provisioning is not None:
+                tasks.append(asyncio.create_task(self._provisioning.applier.run()))
             stopping = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -109,6 +117,9 @@ class Controller:
     async def _watch(self, stop: asyncio.Event) -> None:
         async for reading in self._source.watch(stop):
             self._plane.take(reading)
+            translation = self._plane.state.translation
+            if self._provisioning is not None and translation is not None and self._plane.state.trouble is None:
+                self._provisioning.want(self._plane.world, translation)
 
     async def _account(self) -> None:
         """Keep the statuses true: after each translation, and after each answer of an Envoy."""

@@ -1,10 +1,10 @@
 """Which kinds of objects the controller follows in a cluster, and how much of each."""
 
+from pointsman import provisioning
+from pointsman.provisioning import MADE
 from resources import (
     BackendTrafficPolicy,
     ClientTrafficPolicy,
-    ConfigMap,
-    Deployment,
     Gateway,
     GatewayClass,
     HTTPRoute,
@@ -18,6 +18,7 @@ from resources import (
     ReplicaSet,
     RoleBasedGroup,
     Secret,
+    Service,
     StatefulSet,
     XInferenceModelRewrite,
     XInferenceObjective,
@@ -26,9 +27,9 @@ from resources import (
 from resources.decoding import KINDS
 from sources.kubernetes import Interest
 
-# What makes pods matters where nobody else makes them, as in a folder.
-_OF_FOLDERS: frozenset[type[Object]] = frozenset(
-    {ConfigMap, Deployment, LeaderWorkerSet, ReplicaSet, RoleBasedGroup, StatefulSet}
+# What makes pods matters where nobody else makes them, as in a folder; of what is made, only that it is there.
+_LEFT_OUT: frozenset[type[Object]] = frozenset(
+    (LeaderWorkerSet, ReplicaSet, RoleBasedGroup, StatefulSet, *(kind for kind in MADE if kind is not Service))
 )
 _WITH_STATUS: frozenset[type[Object]] = frozenset(
     {
@@ -52,8 +53,12 @@ _SELECTORS: dict[type[Object], str] = {Secret: "type=kubernetes.io/tls"}
 
 def interests() -> tuple[Interest, ...]:
     """Return what to follow."""
+    return (*_read(), *provisioning.interests())
+
+
+def _read() -> tuple[Interest, ...]:
     return tuple(
         Interest(kind, field_selector=_SELECTORS.get(kind, ""), keeps_status=kind in _WITH_STATUS)
         for kind in KINDS.values()
-        if kind not in _OF_FOLDERS
+        if kind not in _LEFT_OUT
     )

@@ -62,6 +62,7 @@ from resources.inference import (
     XInferencePool,
     XInferencePoolSpec,
 )
+from resources.infrastructure import DaemonSet, HorizontalPodAutoscaler, PodDisruptionBudget, ServiceAccount
 from resources.meta import Key, LabelSelector, LabelSelectorRequirement, Object, ObjectMeta
 from resources.objectives import (
     LLM_D_GROUP,
@@ -191,6 +192,7 @@ __all__ = [
     "ConfigMapVolume",
     "Container",
     "ContainerPort",
+    "DaemonSet",
     "DecodeError",
     "Decoded",
     "Delete",
@@ -230,6 +232,7 @@ __all__ = [
     "HTTPRouteRule",
     "HTTPRouteSpec",
     "HTTPRouteTimeouts",
+    "HorizontalPodAutoscaler",
     "InferenceModel",
     "InferenceModelRewrite",
     "InferenceModelRewriteSpec",
@@ -261,6 +264,7 @@ __all__ = [
     "ParentReference",
     "Pod",
     "PodCondition",
+    "PodDisruptionBudget",
     "PodIP",
     "PodSpec",
     "PodStatus",
@@ -290,6 +294,7 @@ __all__ = [
     "RouteNamespaces",
     "Secret",
     "Service",
+    "ServiceAccount",
     "ServicePort",
     "ServiceSpec",
     "SplitProfile",

@@ -15,6 +15,7 @@ from resources.envoy_proxy import EnvoyProxy
 from resources.fields import PATTERN_WORDS, FieldError, is_subdomain
 from resources.gateway import Gateway, GatewayClass, ReferenceGrant
 from resources.inference import InferenceModel, InferencePool, XInferencePool
+from resources.infrastructure import DaemonSet, HorizontalPodAutoscaler, PodDisruptionBudget, ServiceAccount
 from resources.meta import Key, Object
 from resources.objectives import InferenceModelRewrite, InferenceObjective, XInferenceModelRewrite, XInferenceObjective
 from resources.pods import Pod
@@ -31,12 +32,14 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         BackendTrafficPolicy,
         ClientTrafficPolicy,
         ConfigMap,
+        DaemonSet,
         Deployment,
         EndpointSlice,
         EnvoyProxy,
         Gateway,
         GatewayClass,
         HTTPRoute,
+        HorizontalPodAutoscaler,
         InferenceModel,
         InferenceModelRewrite,
         InferenceObjective,
@@ -44,11 +47,13 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         LeaderWorkerSet,
         Namespace,
         Pod,
+        PodDisruptionBudget,
         ReferenceGrant,
         ReplicaSet,
         RoleBasedGroup,
         Secret,
         Service,
+        ServiceAccount,
         StatefulSet,
         XInferenceModelRewrite,
         XInferenceObjective,

@@ -1,45 +1,185 @@
-"""Envoy Gateway's EnvoyProxy, as far as it says something to a gateway that is not run by Envoy Gateway."""
+"""Envoy Gateway's EnvoyProxy: how the Envoys of a Gateway, or of all Gateways of a class, are deployed."""
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from resources.fields import Fields
+import msgspec
+from msgspec import Meta
+
+from resources.durations import Duration
+from resources.fields import FieldError, Fields
 from resources.meta import Object
 from resources.policies import ENVOY_GATEWAY_GROUP
+
+LogLevel = Literal["trace", "debug", "info", "warn", "error", "critical"]
+
+
+class KubernetesPatch(Fields, frozen=True, kw_only=True):
+    """What to change in an object that is made: a merge patch (RFC 7386), whichever of the two types it names."""
+
+    type: Literal["StrategicMerge", "JSONMerge"] = "StrategicMerge"
+    value: Mapping[str, Any]
+
+
+class KubernetesContainer(Fields, frozen=True, kw_only=True):
+    """Envoy's container."""
+
+    image: str | None = None
+    image_repository: str | None = None
+    resources: Mapping[str, Any] | None = None
+    security_context: Mapping[str, Any] | None = None
+    env: tuple[Mapping[str, Any], ...] = ()
+    volume_mounts: tuple[Mapping[str, Any], ...] = ()
+
+
+class KubernetesPod(Fields, frozen=True, kw_only=True):
+    """Envoy's pods."""
+
+    annotations: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    affinity: Mapping[str, Any] | None = None
+    node_selector: Mapping[str, str] | None = None
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    topology_spread_constraints: tuple[Mapping[str, Any], ...] = ()
+    image_pull_secrets: tuple[Mapping[str, Any], ...] = ()
+    security_context: Mapping[str, Any] | None = None
+    volumes: tuple[Mapping[str, Any], ...] = ()
+    priority_class_name: str | None = None
+
+
+class KubernetesDaemonSet(Fields, frozen=True, kw_only=True):
+    """A DaemonSet of Envoys."""
+
+    name: str | None = None
+    strategy: Mapping[str, Any] | None = None
+    pod: KubernetesPod = KubernetesPod()
+    container: KubernetesContainer = KubernetesContainer()
+    patch: KubernetesPatch | None = None
+
+
+class KubernetesDeployment(KubernetesDaemonSet, frozen=True, kw_only=True):
+    """A Deployment of Envoys; without `replicas` one, or what an autoscaler says."""
+
+    replicas: Annotated[int, Meta(ge=0)] | None = None
+
+
+class KubernetesService(Fields, frozen=True, kw_only=True):
+    """The Service of Envoys."""
+
+    name: str | None = None
+    type: Literal["ClusterIP", "LoadBalancer", "NodePort"] = "LoadBalancer"
+    annotations: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    load_balancer_class: str | None = None
+    allocate_load_balancer_node_ports: bool | None = None
+    load_balancer_source_ranges: tuple[str, ...] = ()
+    load_balancer_ip: str | None = msgspec.field(default=None, name="loadBalancerIP")
+    external_traffic_policy: Literal["Local", "Cluster"] = "Local"
+    patch: KubernetesPatch | None = None
+
+
+class KubernetesHorizontalPodAutoscaler(Fields, frozen=True, kw_only=True):
+    """The autoscaler of a Deployment of Envoys."""
+
+    min_replicas: Annotated[int, Meta(ge=1)] | None = None
+    max_replicas: Annotated[int, Meta(ge=1)]
+    metrics: tuple[Mapping[str, Any], ...] = ()
+    behavior: Mapping[str, Any] | None = None
+    patch: KubernetesPatch | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_replicas is not None and self.min_replicas > self.max_replicas:
+            raise FieldError("maxReplicas", "cannot be lower than minReplicas")
+
+
+class KubernetesPodDisruptionBudget(Fields, frozen=True, kw_only=True):
+    """How many Envoys may be evicted at once."""
+
+    min_available: int | str | None = None
+    max_unavailable: int | str | None = None
+    patch: KubernetesPatch | None = None
+
+    def __post_init__(self) -> None:
+        if (self.min_available is None) == (self.max_unavailable is None):
+            raise FieldError("", "one of minAvailable and maxUnavailable is required")
+
+
+class EnvoyProxyKubernetes(Fields, frozen=True, kw_only=True):
+    """What is made for Envoy in a cluster."""
+
+    UNBUILT: ClassVar[frozenset[str]] = frozenset({"useListenerPortAsContainerPort", "envoyServiceAccount"})
+
+    envoy_deployment: KubernetesDeployment | None = None
+    envoy_daemon_set: KubernetesDaemonSet | None = None
+    envoy_service: KubernetesService | None = None
+    envoy_hpa: KubernetesHorizontalPodAutoscaler | None = None
+    envoy_pdb: KubernetesPodDisruptionBudget | None = msgspec.field(default=None, name="envoyPDB")
+
+    def __post_init__(self) -> None:
+        if self.envoy_deployment is not None and self.envoy_daemon_set is not None:
+            raise FieldError("envoyDaemonSet", "only one of envoyDeployment and envoyDaemonSet may be set")
+        if self.envoy_hpa is not None and self.envoy_daemon_set is not None:
+            raise FieldError("envoyHpa", "a DaemonSet is not scaled")
 
 
 class EnvoyProxyProvider(Fields, frozen=True, kw_only=True):
     """What Envoy runs on, and what is made for it there."""
 
     type: Literal["Kubernetes", "Host", "Custom"]
-    kubernetes: Any = None
+    kubernetes: EnvoyProxyKubernetes = EnvoyProxyKubernetes()
     host: Any = None
+
+
+class ProxyBootstrap(Fields, frozen=True, kw_only=True):
+    """Another bootstrap in place of ours, or merged into it. YAML."""
+
+    UNBUILT: ClassVar[frozenset[str]] = frozenset({"jsonPatches"})
+    BUILT_TYPES: ClassVar[frozenset[str] | None] = frozenset({"Merge", "Replace"})
+
+    type: Literal["Merge", "Replace", "JSONPatch"] | None = None
+    value: str | None = None
+
+
+class ProxyLogging(Fields, frozen=True, kw_only=True):
+    """Envoy's log levels by component; `default` is that of all others."""
+
+    level: Mapping[str, LogLevel] = {}
+
+
+class ShutdownConfig(Fields, frozen=True, kw_only=True):
+    """How an Envoy that is told to end lets its requests end."""
+
+    drain_timeout: Duration | None = None
+    min_drain_duration: Duration | None = None
 
 
 class EnvoyProxySpec(Fields, frozen=True, kw_only=True):
     """How Envoy is run.
 
-    The fields here say how Envoy Gateway deploys and watches Envoy; whoever runs Pointsman decides on these otherwise.
+    In a folder whoever runs Pointsman decides on that: there the fields say nothing.
     """
 
     UNBUILT: ClassVar[frozenset[str]] = frozenset(
-        {"backendTLS", "bootstrap", "dynamicModules", "filterOrder", "geoIP", "ipFamily", "luaValidation",
+        {"backendTLS", "dynamicModules", "filterOrder", "geoIP", "ipFamily", "luaValidation",
          "mergeBackends", "mergeGateways", "preserveRouteOrder", "routingType"},
     )  # fmt: skip
 
     provider: EnvoyProxyProvider | None = None
-    logging: Any = None
+    logging: ProxyLogging | None = None
     telemetry: Any = None
-    concurrency: Any = None
-    extra_args: Any = None
-    shutdown: Any = None
+    bootstrap: ProxyBootstrap | None = None
+    concurrency: Annotated[int, Meta(ge=1)] | None = None
+    extra_args: tuple[str, ...] | None = None
+    shutdown: ShutdownConfig | None = None
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
-        """The paths of the fields that are set and decided on elsewhere."""
+        """The paths of the fields that are set and that say nothing where no Envoy is deployed."""
         values = {
             "provider": self.provider,
             "logging": self.logging,
             "telemetry": self.telemetry,
+            "bootstrap": self.bootstrap,
             "concurrency": self.concurrency,
             "extraArgs": self.extra_args,
             "shutdown": self.shutdown,
@@ -55,3 +195,9 @@ class EnvoyProxy(Object, frozen=True, kw_only=True):
     VERSIONS = ("v1alpha1",)
 
     spec: EnvoyProxySpec = EnvoyProxySpec()
+
+    @property
+    def kubernetes(self) -> EnvoyProxyKubernetes:
+        """What is made for Envoy in a cluster."""
+        provider = self.spec.provider
+        return provider.kubernetes if provider is not None else EnvoyProxyKubernetes()

@@ -46,6 +46,11 @@ class Settings:
     held_body_limit: int = 20 * MEBIBYTE
     connection_buffer_limit: int = MEBIBYTE
 
+    @property
+    def deploys(self) -> bool:
+        """Whether Envoys are deployed for Gateways, as in a cluster."""
+        return self.picker_services
+
     def place(self, gateway: str, port: int) -> Placement:
         """Where the listeners of this Gateway on this port are bound."""
         return self.placements.get((gateway, port)) or Placement(self.bind, port)

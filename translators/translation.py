@@ -29,6 +29,8 @@ from translators.emit.packing import TYPE_PREFIX
 from translators.emit.virtual_host import routes_of
 from translators.features.body_limit import limit
 from translators.features.models_list import routable
+from translators.infrastructure.needs import gateway_needs, picker_needs
+from translators.infrastructure.provision import GatewayNeeds, PickerNeeds
 from translators.memo import Memo
 from translators.resolve.gateways import resolve
 from translators.resolve.meaning import Meaning
@@ -104,11 +106,12 @@ class Translation:
     """What a World means for Envoy, for our pickers and for its owners.
 
     gateways: resources by Gateway, "namespace/name". pickers: those of our pickers that have Services, by the clusters
-    in which Envoy has them.
+    in which Envoy has them. needs: what is to be made in a cluster for the Gateways and for our pickers.
     """
 
     gateways: Mapping[str, tuple[Resource, ...]]
     pickers: Mapping[str, tuple[Resource, ...]]
+    needs: tuple[tuple[GatewayNeeds, ...], tuple[PickerNeeds, ...]]
     statuses: tuple[statuses.Status, ...]
     problems: tuple[str, ...]
     notices: tuple[str, ...]
@@ -125,6 +128,7 @@ def translate(world: World, settings: Settings, memo: Memo) -> Translation:
     return Translation(
         gateways=gateways,
         pickers=pickers,
+        needs=(tuple(gateway_needs(meaning, settings)), tuple(picker_needs(meaning))),
         statuses=written,
         problems=tuple(statuses.problems(meaning)),
         notices=meaning.notices,

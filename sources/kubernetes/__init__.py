@@ -1,6 +1,7 @@
 """Objects of a Kubernetes cluster: listed, watched, and written to."""
 
 from sources.kubernetes.api import Api
+from sources.kubernetes.applier import Applier, Wanted
 from sources.kubernetes.errors import ApiError, ConfigurationError, UnreachableError
 from sources.kubernetes.source import Interest, KubernetesSource
 from sources.kubernetes.status_writer import StatusWriter
@@ -8,9 +9,11 @@ from sources.kubernetes.status_writer import StatusWriter
 __all__ = [
     "Api",
     "ApiError",
+    "Applier",
     "ConfigurationError",
     "Interest",
     "KubernetesSource",
     "StatusWriter",
     "UnreachableError",
+    "Wanted",
 ]

@@ -25,6 +25,7 @@ from sources.kubernetes.trimming import trim
 Change = Upsert | Delete
 _INDEX = re.compile(r"\[\d+\]")
 _DEFAULT_NAMESPACE = "default"
+_METADATA = ("apiVersion", "kind", "metadata")
 
 
 class Told(NamedTuple):
@@ -56,11 +57,15 @@ class ListedPage(NamedTuple):
 
 @dataclass(slots=True)
 class Follower:
-    """Follows one kind. `keep` says of which objects, in the API's words, anything is kept."""
+    """Follows one kind.
+
+    `keep` says of which objects, in the API's words, anything is kept; of those of a `bare` kind it is the metadata.
+    """
 
     kind: type[Object]
     keeps_status: bool = False
     keep: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    bare: bool = False
     # The version from which a watch goes on; "" asks for a list.
     version: str = ""
     listed: bool = False
@@ -139,7 +144,8 @@ class Follower:
             self.told[key] = Told.of(item)
             self.retold.add(key)
         try:
-            decoded = decode(cast("Mapping[str, object]", item))
+            read = {**{name: item[name] for name in _METADATA if name in item}, "spec": {}} if self.bare else item
+            decoded = decode(cast("Mapping[str, object]", read))
         except DecodeError as error:
             self.problems[key or str(error.key_text)] = f"{error}; the last good version serves on"
             return []

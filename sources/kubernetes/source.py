@@ -34,12 +34,14 @@ _log = structlog.get_logger("kubernetes")
 class Interest:
     """What to follow of a kind.
 
-    field_selector: as the API has it (``type=kubernetes.io/tls``).  keeps_status: whether `told` is to be kept.
-    keep: of which objects, in the API's words, anything is kept.
+    field_selector, label_selector: as the API has them (``type=kubernetes.io/tls``).  keeps_status: whether `told` is
+    to be kept.  keep: of which objects, in the API's words, anything is kept.  bare: whether that is metadata alone.
     """
 
     kind: type[Object]
     field_selector: str = ""
+    label_selector: str = ""
+    bare: bool = False
     keeps_status: bool = False
     keep: Callable[[Mapping[str, Any]], bool] = lambda _: True
 
@@ -173,7 +175,9 @@ class _Watcher:
         self._source = source
         self._namespace = namespace
         self.interest = interest
-        self.follower = Follower(interest.kind, keeps_status=interest.keeps_status, keep=interest.keep)
+        self.follower = Follower(
+            interest.kind, keeps_status=interest.keeps_status, keep=interest.keep, bare=interest.bare
+        )
         # What a user has to mend before this kind can be read.
         self.trouble = ""
 
@@ -196,7 +200,8 @@ class _Watcher:
 
     async def _follow(self, served: Served) -> None:
         path = served.path(self._namespace)
-        selected = {"fieldSelector": self.interest.field_selector} if self.interest.field_selector else {}
+        selectors = {"fieldSelector": self.interest.field_selector, "labelSelector": self.interest.label_selector}
+        selected = {name: value for name, value in selectors.items() if value}
         if not self.follower.version:
             await self._list(path, selected)
         self.trouble = ""

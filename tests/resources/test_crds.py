@@ -11,7 +11,7 @@ from resources.crds import definitions
 from resources.fields import Fields, Port
 from resources.schemas import Schema, schema_of
 
-_PACKAGED = {"", "apps", "discovery.k8s.io", "gateway.networking.k8s.io"}
+_PACKAGED = {"", "apps", "autoscaling", "discovery.k8s.io", "gateway.networking.k8s.io", "policy"}
 
 
 def schemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

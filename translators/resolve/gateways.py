@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from resources import (
     BackendTrafficPolicy,
     ClientTrafficPolicy,
+    EnvoyProxy,
     Gateway,
     GatewayClass,
     HTTPRoute,
@@ -29,7 +30,7 @@ from translators.resolve.meaning import (
     RouteState,
     serves,
 )
-from translators.resolve.parameters import ClassState, problem_of_gateway, state_of_class
+from translators.resolve.parameters import ClassState, problem_of_gateway, proxy_of_gateway, state_of_class
 from translators.resolve.parameters import notices as parameter_notices
 from translators.resolve.policies import NOT_BUILT, states
 from translators.resolve.pool_kinds import all_pools
@@ -69,8 +70,10 @@ def resolve(world: World, settings: Settings) -> Meaning:
         problems = problems_of(gateway, parameters)
         served = [each for each in gateway.spec.listeners if serves(problems[each.name])]
         gateways.append(gateway_of(index, gateway, served, attachments[name], rules, backends, settings))
-        gateway_states.append(_state(gateway, problems, attachments[name], parameters))
-        notices += parameter_notices(world, gateway, by_name)
+        proxy = proxy_of_gateway(world, gateway, by_name)
+        gateway_states.append(_state(gateway, problems, attachments[name], parameters, proxy))
+        if proxy is not None and not settings.deploys:
+            notices += parameter_notices(proxy)
     return Meaning(
         gateways=tuple(gateways),
         gateway_states=tuple(gateway_states),
@@ -94,7 +97,7 @@ def _gateways(world: World, classes: Iterable[ClassState], settings: Settings) -
             if settings.controllers is not None or world.get(GatewayClass, "", wanted) is not None:
                 continue
             notices.append(f"{gateway.key}: GatewayClass {wanted} is not here; the Gateway is served all the same")
-        if gateway.spec.addresses:
+        if gateway.spec.addresses and not settings.deploys:
             notices.append(f"{gateway.key}: spec.addresses is not built yet; the installation chooses the address")
         ours[gateway.key.namespace, gateway.key.name] = gateway
     return ours, notices
@@ -129,6 +132,7 @@ def _state(
     problems: Mapping[str, tuple[ir.Problem, ...]],
     attachments: Iterable[Attachment],
     parameters: ir.Problem | None,
+    proxy: EnvoyProxy | None,
 ) -> GatewayState:
     routes: dict[str, set[object]] = defaultdict(set)
     for each in attachments:
@@ -137,7 +141,7 @@ def _state(
         ListenerState(each, problems[each.name], len(routes[each.name])) for each in gateway.spec.listeners
     )
     found = tuple(dict.fromkeys(problem for each in listeners for problem in each.problems))
-    return GatewayState(gateway, found, listeners, parameters)
+    return GatewayState(gateway, found, listeners, parameters, proxy)
 
 
 def _pool_states(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resources import Gateway, HTTPRoute, Key, Listener, ParentReference
+from resources import EnvoyProxy, Gateway, HTTPRoute, Key, Listener, ParentReference
 from translators import ir
 from translators.resolve.declared import DeclaredState
 from translators.resolve.parameters import ClassState
@@ -34,12 +34,16 @@ def serves(problems: Iterable[ir.Problem]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """A Gateway that is ours. parameters: what is wrong with them, for which no listener is served."""
+    """A Gateway that is ours.
+
+    parameters: what is wrong with them, for which no listener is served. proxy: what they say, where they are right.
+    """
 
     gateway: Gateway
     problems: tuple[ir.Problem, ...]
     listeners: tuple[ListenerState, ...]
     parameters: ir.Problem | None
+    proxy: EnvoyProxy | None
 
 
 @dataclass(frozen=True, slots=True)

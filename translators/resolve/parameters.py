@@ -41,15 +41,20 @@ def problem_of_gateway(world: World, gateway: Gateway, classes: Mapping[str, Cla
     return found if isinstance(found, ir.Problem) else None
 
 
-def notices(world: World, gateway: Gateway, classes: Mapping[str, ClassState]) -> Iterator[str]:
-    """Yield a line for the fields of a Gateway's parameters that say nothing here; its own replace its class's."""
-    proxy = _own(world, gateway)
-    state = classes.get(gateway.spec.gateway_class_name)
-    if proxy is None and state is not None and (ref := state.item.spec.parameters_ref):
-        proxy = _follow(world, ref, ref.namespace, _ON_CLASS)
-    if isinstance(proxy, EnvoyProxy) and (fields := proxy.spec.elsewhere):
+def notices(proxy: EnvoyProxy) -> Iterator[str]:
+    """Yield a line for the fields of a Gateway's parameters that say nothing where no Envoy is deployed."""
+    if fields := proxy.spec.elsewhere:
         verb = "says" if len(fields) == 1 else "say"
         yield f"{proxy.key}: {', '.join(fields)} {verb} nothing here: the installation decides on that"
+
+
+def proxy_of_gateway(world: World, gateway: Gateway, classes: Mapping[str, ClassState]) -> EnvoyProxy | None:
+    """Return the EnvoyProxy of a Gateway, its own in place of its class's; None where there is none that is right."""
+    found = _own(world, gateway)
+    state = classes.get(gateway.spec.gateway_class_name)
+    if found is None and state is not None and (ref := state.item.spec.parameters_ref):
+        found = _follow(world, ref, ref.namespace, _ON_CLASS)
+    return found if isinstance(found, EnvoyProxy) else None
 
 
 def _own(world: World, gateway: Gateway) -> EnvoyProxy | ir.Problem | None:

@@ -1,0 +1,87 @@
+"""Makes what Gateways and pools need in a cluster, as the translation says it."""
+
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+
+from pointsman.addresses import GATEWAY_NAME_LABEL, GATEWAY_NAMESPACE_LABEL
+from resources import (
+    GATEWAY_GROUP,
+    ConfigMap,
+    DaemonSet,
+    Deployment,
+    HorizontalPodAutoscaler,
+    Key,
+    Object,
+    PodDisruptionBudget,
+    Service,
+    ServiceAccount,
+    World,
+)
+from sources.kubernetes import Api, Applier, Interest, KubernetesSource, Wanted
+from translators import Translation
+from translators.infrastructure import HASH_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, Infrastructure, provision
+
+MADE: tuple[type[Object], ...] = (
+    ConfigMap,
+    DaemonSet,
+    Deployment,
+    HorizontalPodAutoscaler,
+    PodDisruptionBudget,
+    Service,
+    ServiceAccount,
+)
+"""The kinds that are made."""
+
+
+def bootstrap_template() -> str:
+    """Return Envoy's bootstrap for a cluster, with names behind dollar signs."""
+    return files("pointsman").joinpath("cluster-bootstrap.yaml").read_text(encoding="utf-8")
+
+
+def interests() -> Iterator[Interest]:
+    """Yield what to follow of the kinds that are made and of which nothing else is read."""
+    label = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+    yield from (Interest(kind, label_selector=label, bare=True) for kind in MADE if kind is not Service)
+
+
+class Provisioning:
+    """Keeps what is made as the last translation wants it."""
+
+    def __init__(self, api: Api, source: KubernetesSource, infrastructure: Infrastructure) -> None:
+        self._source = source
+        self._infrastructure = infrastructure
+        self._world = World()
+        self.applier = Applier(
+            api,
+            there=self._there,
+            served=source.served,
+            form=HASH_ANNOTATION,
+            label=(MANAGED_BY_LABEL, MANAGED_BY),
+        )
+
+    def want(self, world: World, translation: Translation) -> None:
+        """Take what is to be there for this World."""
+        self._world = world
+        gateways, pickers = translation.needs
+        objects = [each.gateway for each in gateways] + [pool for picker in pickers for pool in picker.pools]
+        uids = {each.key: told.uid for each in objects if (told := self._source.told(each.key)) is not None}
+        wanted = provision(gateways, pickers, self._infrastructure, uids)
+        self.applier.want(
+            [Wanted(each.key, each.api_version, each.body, each.hash) for each in wanted.objects],
+            keep=lambda item: _gateway_of(item) in wanted.untouched,
+        )
+
+    def _there(self) -> Mapping[Key, Object]:
+        return {
+            item.key: item
+            for kind in MADE
+            for item in self._world.all(kind).values()
+            if item.metadata.labels.get(MANAGED_BY_LABEL) == MANAGED_BY
+        }
+
+
+def _gateway_of(item: Object) -> Key | None:
+    """Return the Gateway that an object was made for."""
+    labels = item.metadata.labels
+    name = labels.get(GATEWAY_NAME_LABEL)
+    return Key(GATEWAY_GROUP, "Gateway", labels.get(GATEWAY_NAMESPACE_LABEL, ""), name) if name else None

@@ -1,0 +1,39 @@
+"""The kinds that are made for Gateways and pools and that nothing else is read of: only that they are there."""
+
+from resources.meta import Object
+
+
+class ServiceAccount(Object, frozen=True, kw_only=True):
+    """The identity of pods."""
+
+    GROUP = ""
+    KIND = "ServiceAccount"
+    VERSIONS = ("v1",)
+    LENIENT = True
+
+
+class DaemonSet(Object, frozen=True, kw_only=True):
+    """A pod on each node."""
+
+    GROUP = "apps"
+    KIND = "DaemonSet"
+    VERSIONS = ("v1",)
+    LENIENT = True
+
+
+class HorizontalPodAutoscaler(Object, frozen=True, kw_only=True):
+    """Sets the number of a Deployment's pods."""
+
+    GROUP = "autoscaling"
+    KIND = "HorizontalPodAutoscaler"
+    VERSIONS = ("v2",)
+    LENIENT = True
+
+
+class PodDisruptionBudget(Object, frozen=True, kw_only=True):
+    """How many pods may be evicted at once."""
+
+    GROUP = "policy"
+    KIND = "PodDisruptionBudget"
+    VERSIONS = ("v1",)
+    LENIENT = True

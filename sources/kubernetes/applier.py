@@ -1,0 +1,165 @@
+"""Keeps objects in a cluster as they are wanted: applies those that differ, deletes those that are wanted no more.
+
+An object is told to be ours by its label. What bears the name of one that is wanted and not the label is somebody
+else's: it is left alone, and said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from resources import Key, Object
+from sources.kubernetes.api import Api
+from sources.kubernetes.discovery import Served
+from sources.kubernetes.errors import NOT_FOUND, ApiError, UnreachableError
+from sources.kubernetes.status_writer import MANAGER
+
+_RETRY = 1.0
+_LONGEST_RETRY = 30.0
+
+_log = structlog.get_logger("infrastructure")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An object as it is to be. `form` tells one form from another: it is the value of an annotation of it."""
+
+    key: Key
+    api_version: str
+    body: Mapping[str, Any]
+    form: str
+
+
+class Applier:
+    """Applies objects, one after another.
+
+    there: the objects that bear our label, as they were last seen. served: how the kind of a key is served. form: the
+    annotation that has an object's form. label: ours, and its value.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        there: Callable[[], Mapping[Key, Object]],
+        served: Callable[[Key], Served | None],
+        form: str,
+        label: tuple[str, str],
+    ) -> None:
+        self._api = api
+        self._there = there
+        self._served = served
+        self._form = form
+        self._label = label
+        self._wanted: dict[Key, Wanted] = {}
+        self._keep: Callable[[Object], bool] = lambda _: True
+        self._news = asyncio.Event()
+        # The generation that an object had when it was last applied: a later one is somebody else's change.
+        self._applied: dict[Key, tuple[str, int]] = {}
+        self.problems: dict[Key, str] = {}
+
+    def want(self, objects: Iterable[Wanted], keep: Callable[[Object], bool]) -> None:
+        """Take what is to be there from here on; what bears our label beside it goes, unless `keep` says otherwise."""
+        self._wanted = {each.key: each for each in objects}
+        self._keep = keep
+        self.problems = {key: text for key, text in self.problems.items() if key in self._wanted}
+        self.check()
+
+    def check(self) -> None:
+        """Look again: something that we made may have been changed or deleted."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Apply and delete, for ever."""
+        pause = _RETRY
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if await self._settle():
+                pause = _RETRY
+                continue
+            try:
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+            except TimeoutError:
+                self._news.set()
+            pause = min(_LONGEST_RETRY, pause * 2)
+
+    async def _settle(self) -> bool:
+        """Make what is there what is wanted; tell whether all of it succeeded."""
+        whole = True
+        for each in list(self._wanted.values()):
+            if self._wanted.get(each.key) is each and self._differs(each):
+                whole &= await self._apply(each)
+        for key, item in list(self._there().items()):
+            if key not in self._wanted and not self._keep(item) and item.metadata.deletion_timestamp is None:
+                whole &= await self._delete(key)
+        return whole
+
+    def _differs(self, wanted: Wanted) -> bool:
+        item = self._there().get(wanted.key)
+        applied = self._applied.get(wanted.key)
+        if item is None:
+            return True
+        if item.metadata.annotations.get(self._form) != wanted.form:
+            # The watch may not have told yet of what was just applied.
+            return applied is None or applied[0] != wanted.form or item.metadata.generation > applied[1]
+        return applied is not None and item.metadata.generation > applied[1]
+
+    async def _apply(self, wanted: Wanted) -> bool:
+        key, served = wanted.key, self._served(wanted.key)
+        if served is None:
+            return True
+        path = served.path(key.namespace, key.name)
+        try:
+            if key not in self._there() and await self._is_foreign(path):
+                self._complain(key, f"{key}: is there already and is not Pointsman's: it is left alone")
+                return False
+            answer = orjson.loads(await self._api.apply(path, wanted.body, manager=MANAGER))
+        except ApiError as error:
+            self._complain(key, f"{key}: cannot be made: {error.message or error.reason}")
+            return False
+        except UnreachableError:
+            return False
+        self.problems.pop(key, None)
+        self._applied[key] = (wanted.form, int(answer["metadata"].get("generation") or 0))
+        _log.info("object applied", object=str(key))
+        return True
+
+    async def _is_foreign(self, path: str) -> bool:
+        """Whether something bears the name that has not our label: a watch by label does not tell."""
+        try:
+            item = orjson.loads(await self._api.get(path))
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                return False
+            raise
+        label, value = self._label
+        return bool((item["metadata"].get("labels") or {}).get(label) != value)
+
+    def _complain(self, key: Key, text: str) -> None:
+        if self.problems.get(key) != text:
+            _log.warning("object not applied", object=str(key), reason=text)
+        self.problems[key] = text
+
+    async def _delete(self, key: Key) -> bool:
+        served = self._served(key)
+        if served is None:
+            return True
+        try:
+            await self._api.delete(served.path(key.namespace, key.name), {"propagationPolicy": "Background"})
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                _log.warning("object not deleted", object=str(key), reason=str(error))
+                return False
+        except UnreachableError:
+            return False
+        self._applied.pop(key, None)
+        _log.info("object deleted", object=str(key))
+        return True

@@ -1,0 +1,26 @@
+"""What is made in a cluster for Gateways and pools: Envoy's and the pickers' Deployments, their Services and so on."""
+
+from translators.infrastructure.objects import (
+    GATEWAY_NAME_LABEL,
+    GATEWAY_NAMESPACE_LABEL,
+    HASH_ANNOTATION,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    Infrastructure,
+    Made,
+)
+from translators.infrastructure.provision import GatewayNeeds, PickerNeeds, Provision, provision
+
+__all__ = [
+    "GATEWAY_NAMESPACE_LABEL",
+    "GATEWAY_NAME_LABEL",
+    "HASH_ANNOTATION",
+    "MANAGED_BY",
+    "MANAGED_BY_LABEL",
+    "GatewayNeeds",
+    "Infrastructure",
+    "Made",
+    "PickerNeeds",
+    "Provision",
+    "provision",
+]

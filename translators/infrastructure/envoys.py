@@ -1,0 +1,294 @@
+"""The Envoys of a Gateway: a Deployment or DaemonSet, its Service, ServiceAccount and ConfigMap, autoscaler and budget.
+
+Listeners are bound above the privileged ports, so that Envoy needs no privilege; the Service has the ports that the
+Gateway names. An Envoy that is to end is first told to drain, by a container beside it: readiness fails, requests under
+way end, and only then does Envoy get its signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from string import Template
+from typing import Any
+
+import yaml
+
+from resources import EnvoyProxy, EnvoyProxySpec, Gateway
+from resources.envoy_proxy import (
+    EnvoyProxyKubernetes,
+    KubernetesDaemonSet,
+    KubernetesDeployment,
+    KubernetesService,
+)
+from translators.infrastructure.objects import (
+    ADMIN_PORT,
+    DRAIN_PORT,
+    GATEWAY_NAME_LABEL,
+    GATEWAY_NAMESPACE_LABEL,
+    READINESS_PORT,
+    Infrastructure,
+    Json,
+    Made,
+    Owner,
+    made,
+    merge_patch,
+    shortened,
+    without_nothing,
+)
+from translators.infrastructure.security import CONTAINER, POD
+
+_CONFIG = "/etc/envoy"
+_MILLISECONDS = 1000
+# Beyond what requests have to end in: until the Service has forgotten the pod, and for the end itself (seconds).
+_MARGIN = 15
+# A listener that is replaced lets its requests end by themselves: longer than the longest of them.
+_DRAIN_OF_LISTENERS = 2 * 24 * 60 * 60
+
+
+def envoys_of(
+    owner: Owner, proxy: EnvoyProxy | None, ports: Mapping[int, int], infrastructure: Infrastructure, name: str
+) -> Iterator[Made]:
+    """Yield what is made for a Gateway.
+
+    ports: for each port of the Gateway the one that Envoy binds. name: of all of the objects.
+    """
+    yield from _Envoys(owner, proxy, ports, infrastructure, name).all()
+
+
+def name_of(gateway: Gateway, infrastructure: Infrastructure) -> str:
+    """Return the name of what is made for a Gateway (GEP-1762), one for each Gateway where they share a namespace."""
+    own = f"{gateway.key.name}-{gateway.spec.gateway_class_name}"
+    return shortened(f"{gateway.key.namespace}-{own}" if infrastructure.namespace else own)
+
+
+class _Envoys:
+    def __init__(
+        self,
+        owner: Owner,
+        proxy: EnvoyProxy | None,
+        ports: Mapping[int, int],
+        infrastructure: Infrastructure,
+        name: str,
+    ) -> None:
+        gateway = owner.object
+        assert isinstance(gateway, Gateway)  # noqa: S101 - for the type checker
+        self._gateway = gateway
+        self._owners: Sequence[Owner] = (owner,)
+        self._proxy = proxy.spec if proxy is not None else EnvoyProxySpec()
+        self._ports = ports
+        self._infrastructure = infrastructure
+        self._name = name
+        self._namespace = infrastructure.namespace or gateway.key.namespace
+        given = gateway.spec.infrastructure
+        # Labels and annotations for everything that is made (GatewayInfrastructure).
+        self._annotations = dict(given.annotations) if given else {}
+        self._selector = {
+            GATEWAY_NAME_LABEL: shortened(gateway.key.name),
+            GATEWAY_NAMESPACE_LABEL: gateway.key.namespace,
+        }
+        self._labels = {**infrastructure.labels, **(given.labels if given else {}), **self._selector}
+        self._kubernetes = proxy.kubernetes if proxy is not None else EnvoyProxyKubernetes()
+
+    def all(self) -> Iterator[Made]:
+        yield self._make("v1", "ServiceAccount", {"automountServiceAccountToken": False})
+        yield self._make("v1", "ConfigMap", {"data": {"envoy.yaml": self._bootstrap()}})
+        yield self._workload()
+        yield self._service()
+        if (scaler := self._kubernetes.envoy_hpa) is not None:
+            target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": self._workload_name()}
+            spec = {
+                "scaleTargetRef": target,
+                "minReplicas": scaler.min_replicas,
+                "maxReplicas": scaler.max_replicas,
+                "metrics": list(scaler.metrics) or [_cpu()],
+                "behavior": scaler.behavior,
+            }
+            patch = scaler.patch.value if scaler.patch else None
+            content = {"spec": without_nothing(spec)}
+            yield self._make("autoscaling/v2", "HorizontalPodAutoscaler", content, patch=patch)
+        if (budget := self._kubernetes.envoy_pdb) is not None:
+            spec = without_nothing({"minAvailable": budget.min_available, "maxUnavailable": budget.max_unavailable})
+            spec["selector"] = {"matchLabels": self._selector}
+            patch = budget.patch.value if budget.patch else None
+            yield self._make("policy/v1", "PodDisruptionBudget", {"spec": spec}, patch=patch)
+
+    def _make(
+        self,
+        api_version: str,
+        kind: str,
+        content: Mapping[str, Any],
+        *,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        patch: Mapping[str, Any] | None = None,
+    ) -> Made:
+        return made(
+            api_version,
+            kind,
+            self._namespace,
+            name or self._name,
+            content,
+            labels={**(labels or {}), **self._labels},
+            annotations={**(annotations or {}), **self._annotations},
+            owners=self._owners,
+            patch=patch,
+        )
+
+    def _bootstrap(self) -> str:
+        host, _, port = self._infrastructure.xds.rpartition(":")
+        text = Template(self._infrastructure.bootstrap).substitute(
+            group=f"{self._gateway.key.namespace}/{self._gateway.key.name}",
+            admin_port=ADMIN_PORT,
+            readiness_port=READINESS_PORT,
+            xds_host=host,
+            xds_port=port,
+        )
+        given = self._proxy.bootstrap
+        if given is None or not given.value:
+            return text
+        if given.type != "Merge":
+            return given.value
+        return yaml.safe_dump(merge_patch(yaml.safe_load(text), yaml.safe_load(given.value)), sort_keys=False)
+
+    def _workload_name(self) -> str:
+        given = self._kubernetes.envoy_daemon_set or self._kubernetes.envoy_deployment
+        return (given.name if given is not None else None) or self._name
+
+    def _workload(self) -> Made:
+        given = self._kubernetes.envoy_daemon_set or self._kubernetes.envoy_deployment or KubernetesDeployment()
+        daemons = self._kubernetes.envoy_daemon_set is not None
+        spec: Json = {"selector": {"matchLabels": self._selector}, "template": self._pod(given)}
+        if given.strategy:
+            spec["updateStrategy" if daemons else "strategy"] = given.strategy
+        elif not daemons:
+            # A new Envoy takes requests before an old one stops to.
+            spec["strategy"] = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}}
+        if isinstance(given, KubernetesDeployment) and self._kubernetes.envoy_hpa is None:
+            spec["replicas"] = 1 if given.replicas is None else given.replicas
+        kind = "DaemonSet" if daemons else "Deployment"
+        patch = given.patch.value if given.patch else None
+        return self._make("apps/v1", kind, {"spec": spec}, name=self._workload_name(), patch=patch)
+
+    def _pod(self, given: KubernetesDaemonSet) -> Json:
+        pod = given.pod
+        # The configuration is read at the start only: another one makes other pods.
+        annotations = {**pod.annotations, **self._annotations, "pointsman.dev/bootstrap": _digest(self._bootstrap())}
+        spec = {
+            "serviceAccountName": self._name,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": self._drain() + _MARGIN,
+            "securityContext": pod.security_context or POD,
+            "initContainers": [self._drainer()],
+            "containers": [self._container(given)],
+            "volumes": [{"name": "config", "configMap": {"name": self._name}}, *pod.volumes],
+            "affinity": pod.affinity,
+            "nodeSelector": pod.node_selector,
+            "tolerations": list(pod.tolerations),
+            "topologySpreadConstraints": list(pod.topology_spread_constraints),
+            "imagePullSecrets": list(pod.image_pull_secrets),
+            "priorityClassName": pod.priority_class_name,
+        }
+        metadata = {"labels": {**pod.labels, **self._labels}, "annotations": annotations}
+        return {"metadata": metadata, "spec": without_nothing(spec) | {"automountServiceAccountToken": False}}
+
+    def _container(self, given: KubernetesDaemonSet) -> Json:
+        container = given.container
+        levels = dict(self._proxy.logging.level) if self._proxy.logging else {}
+        general = levels.pop("default", "warn")
+        repository = container.image_repository
+        tag = self._infrastructure.envoy_image.rpartition(":")[2]
+        image = container.image or (f"{repository}:{tag}" if repository else self._infrastructure.envoy_image)
+        arguments = ["--config-path", f"{_CONFIG}/envoy.yaml", "--service-node", "$(POD_NAME)"]
+        arguments += ["--log-level", general, "--disable-hot-restart"]
+        arguments += ["--drain-time-s", str(_DRAIN_OF_LISTENERS), "--drain-strategy", "immediate"]
+        if self._proxy.concurrency:
+            arguments += ["--concurrency", str(self._proxy.concurrency)]
+        if levels:
+            arguments += ["--component-log-level", ",".join(f"{name}:{levels[name]}" for name in sorted(levels))]
+        probe = {"httpGet": {"path": "/ready", "port": READINESS_PORT}}
+        content = {
+            "name": "envoy",
+            "image": image,
+            "command": ["envoy"],
+            "args": [*arguments, *(self._proxy.extra_args or ())],
+            "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, *container.env],
+            "ports": [
+                *({"name": f"port-{port}", "containerPort": bound} for port, bound in self._ports.items()),
+                {"name": "readiness", "containerPort": READINESS_PORT},
+            ],
+            "readinessProbe": {**probe, "periodSeconds": 5, "failureThreshold": 1},
+            "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 60},
+            "lifecycle": {"preStop": {"httpGet": {"path": "/drain", "port": DRAIN_PORT}}},
+            "securityContext": container.security_context or CONTAINER,
+            "resources": container.resources or {"requests": {"cpu": "100m", "memory": "256Mi"}},
+            "volumeMounts": [{"name": "config", "mountPath": _CONFIG, "readOnly": True}, *container.volume_mounts],
+        }
+        return without_nothing(content)
+
+    def _drain(self) -> int:
+        shutdown = self._proxy.shutdown
+        timeout = shutdown.drain_timeout if shutdown else None
+        return self._infrastructure.drain if timeout is None else -(-timeout // _MILLISECONDS)
+
+    def _drainer(self) -> Json:
+        shutdown = self._proxy.shutdown
+        least = shutdown.min_drain_duration if shutdown else None
+        arguments = ["drain-envoy", "--listen", f"0.0.0.0:{DRAIN_PORT}", "--admin", f"127.0.0.1:{ADMIN_PORT}"]
+        arguments += ["--timeout", str(self._drain())]
+        if least is not None:
+            arguments += ["--least", str(least / _MILLISECONDS)]
+        return {
+            "name": "drain",
+            "image": self._infrastructure.pointsman_image,
+            "args": arguments,
+            # A sidecar (core/v1, Container.restartPolicy): it ends after Envoy.
+            "restartPolicy": "Always",
+            "ports": [{"name": "drain", "containerPort": DRAIN_PORT}],
+            "startupProbe": {"tcpSocket": {"port": DRAIN_PORT}, "periodSeconds": 1, "failureThreshold": 60},
+            "securityContext": CONTAINER,
+            "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}},
+        }
+
+    def _service(self) -> Made:
+        given = self._kubernetes.envoy_service or KubernetesService()
+        wanted = [each for each in self._gateway.spec.addresses if each.type == "IPAddress" and each.value]
+        spec: Json = {
+            "type": given.type,
+            "selector": self._selector,
+            "ports": [
+                {"name": f"port-{port}", "port": port, "targetPort": bound, "protocol": "TCP"}
+                for port, bound in self._ports.items()
+            ],
+            "externalIPs": [each.value for each in wanted],
+        }
+        if given.type != "ClusterIP":
+            spec["externalTrafficPolicy"] = given.external_traffic_policy
+        if given.type == "LoadBalancer":
+            spec["loadBalancerClass"] = given.load_balancer_class
+            spec["loadBalancerIP"] = given.load_balancer_ip
+            spec["loadBalancerSourceRanges"] = list(given.load_balancer_source_ranges)
+            if given.allocate_load_balancer_node_ports is not None:
+                spec["allocateLoadBalancerNodePorts"] = given.allocate_load_balancer_node_ports
+        patch = given.patch.value if given.patch else None
+        content = {"spec": {name: value for name, value in spec.items() if value not in (None, [])}}
+        return self._make(
+            "v1",
+            "Service",
+            content,
+            name=given.name or "",
+            labels=given.labels,
+            annotations=given.annotations,
+            patch=patch,
+        )
+
+
+def _cpu() -> Json:
+    target = {"type": "Utilization", "averageUtilization": 80}
+    return {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()

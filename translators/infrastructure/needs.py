@@ -1,0 +1,42 @@
+"""From what a World means to what has to be made for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from resources import InferencePool, Key
+from translators import ir
+from translators.infrastructure.provision import GatewayNeeds, PickerNeeds
+from translators.resolve.meaning import Meaning
+from translators.resolve.pool_kinds import AnyPool
+from translators.settings import Settings
+
+
+def gateway_needs(meaning: Meaning, settings: Settings) -> Iterator[GatewayNeeds]:
+    """Yield what each Gateway asks for."""
+    for state in meaning.gateway_states:
+        gateway = state.gateway
+        name = f"{gateway.key.namespace}/{gateway.key.name}"
+        ports = sorted({each.port for each in gateway.spec.listeners})
+        bound = {port: settings.place(name, port).port for port in ports}
+        yield GatewayNeeds(gateway, state.proxy, bound, sound=state.parameters is None)
+
+
+def picker_needs(meaning: Meaning) -> Iterator[PickerNeeds]:
+    """Yield our pickers that have Services, each with the pools that it is for."""
+    pools = {(isinstance(each.pool, InferencePool), *_name(each.pool.key)): each.pool for each in meaning.pool_states}
+    seats: dict[str, ir.Picker] = {}
+    found: dict[str, dict[Key, AnyPool]] = {}
+    for gateway in meaning.gateways:
+        for backend in gateway.backends:
+            if isinstance(backend, ir.Pool) and backend.seat is not None:
+                kind, namespace, name = backend.cluster.split("/")
+                pool = pools[kind == "inferencepool", namespace, name]
+                seats[backend.seat.cluster] = backend.seat
+                found.setdefault(backend.seat.cluster, {})[pool.key] = pool
+    for cluster in sorted(seats):
+        yield PickerNeeds(seats[cluster], tuple(found[cluster][key] for key in sorted(found[cluster])))
+
+
+def _name(key: Key) -> tuple[str, str]:
+    return key.namespace, key.name

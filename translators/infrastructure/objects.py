@@ -1,0 +1,137 @@
+"""What the objects that are made have in common: names, labels, owners, and a hash that tells forms apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from resources import Key, Object
+
+Json = dict[str, Any]
+
+GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
+"""On everything that is made for a Gateway (GEP-1762)."""
+
+GATEWAY_NAMESPACE_LABEL = "pointsman.dev/gateway-namespace"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "pointsman"
+HASH_ANNOTATION = "pointsman.dev/applied"
+"""The hash of the form in which an object was applied last."""
+
+ADMIN_PORT, READINESS_PORT, DRAIN_PORT = 19000, 19001, 19002
+_LONGEST_NAME = 63
+_HASH_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infrastructure:
+    """What the operator decides about the things that are made.
+
+    xds: where the control plane is found, "host:port". bootstrap: Envoy's, with names behind dollar signs. namespace:
+    the one in which Envoys are made; "" for each Gateway's own. drain: seconds that an Envoy's requests have to end in,
+    unless its EnvoyProxy says otherwise.
+    """
+
+    xds: str
+    bootstrap: str
+    envoy_image: str
+    pointsman_image: str
+    namespace: str = ""
+    drain: int = 60
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What an object is made for: `uid` is the API server's."""
+
+    object: Object
+    uid: str
+
+    @property
+    def reference(self) -> Json:
+        """The reference to it (meta/v1, OwnerReference)."""
+        kind = self.object
+        return {
+            "apiVersion": f"{kind.GROUP}/{kind.VERSIONS[0]}",
+            "kind": kind.KIND,
+            "name": kind.key.name,
+            "uid": self.uid,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An object to be there: `body` as the API has it, `origin` the object that it is made for."""
+
+    key: Key
+    api_version: str
+    body: Mapping[str, Any]
+    origin: Key
+
+    @property
+    def hash(self) -> str:
+        """The hash of the form."""
+        return str(self.body["metadata"]["annotations"][HASH_ANNOTATION])
+
+
+def made(
+    api_version: str,
+    kind: str,
+    namespace: str,
+    name: str,
+    content: Mapping[str, Any],
+    *,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    owners: Sequence[Owner],
+    patch: Mapping[str, Any] | None = None,
+) -> Made:
+    """Return an object with its labels and its owners, patched (RFC 7386); it goes when the last of them has gone."""
+    metadata: Json = {"name": name, "namespace": namespace, "labels": {**labels, MANAGED_BY_LABEL: MANAGED_BY}}
+    metadata["annotations"] = dict(annotations)
+    # An owner in another namespace does not count (meta/v1, OwnerReference).
+    references = [each.reference for each in owners if each.object.key.namespace == namespace and each.uid]
+    if references:
+        metadata["ownerReferences"] = references
+    body: Json = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}
+    if patch is not None:
+        body = merge_patch(body, patch)
+        # What tells that the object is ours is no matter of patches.
+        body |= {"apiVersion": api_version, "kind": kind}
+        body["metadata"] |= {"name": name, "namespace": namespace}
+        body["metadata"].setdefault("labels", {})[MANAGED_BY_LABEL] = MANAGED_BY
+    digest = blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=_HASH_BYTES).hexdigest()
+    body["metadata"].setdefault("annotations", {})[HASH_ANNOTATION] = digest
+    group = api_version.rpartition("/")[0]
+    return Made(Key(group, kind, namespace, name), api_version, body, owners[0].object.key)
+
+
+def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
+    """Return `target` with a JSON merge patch applied (RFC 7386)."""
+    result = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, Mapping):
+            before = result.get(name)
+            result[name] = merge_patch(before if isinstance(before, Mapping) else {}, value)
+        else:
+            result[name] = value
+    return result
+
+
+def shortened(name: str) -> str:
+    """Return a name of at most 63 characters, as those of Services and labels are, distinct for distinct names."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = blake2b(name.encode(), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST_NAME - len(digest) - 1].rstrip('-.')}-{digest}"
+
+
+def without_nothing(content: Mapping[str, Any]) -> Json:
+    """Return a mapping without the values that say nothing."""
+    return {name: value for name, value in content.items() if value not in (None, {}, [], ())}

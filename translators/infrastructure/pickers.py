@@ -1,0 +1,81 @@
+"""Our pickers: a Deployment and a Service in the namespace of the pools that they pick for.
+
+The Service bears our label, by which a pool that names it is known to be ours. A Service that is not ours is never
+taken over: a pool whose picker it would be has a problem instead (`translators.resolve.pickers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from resources import OWN_PICKER_LABEL
+from translators import ir
+from translators.infrastructure.objects import Infrastructure, Made, Owner, made, shortened
+from translators.infrastructure.security import CONTAINER, POD
+
+_METRICS_PORT = 9090
+_HEALTH_PORT = 9003
+_NAME_LABEL = "pointsman.dev/picker-name"
+
+
+def pickers_of(seat: ir.Picker, owners: Sequence[Owner], infrastructure: Infrastructure) -> Iterator[Made]:
+    """Yield what is made for the picker of some pools, its owners."""
+    selector = {_NAME_LABEL: shortened(seat.service)}
+    labels = {**infrastructure.labels, **selector}
+
+    def make(api_version: str, kind: str, content: Mapping[str, object], **more: str) -> Made:
+        return made(
+            api_version,
+            kind,
+            seat.namespace,
+            seat.service,
+            content,
+            labels={**labels, **more},
+            annotations={},
+            owners=owners,
+        )
+
+    yield make("v1", "ServiceAccount", {"automountServiceAccountToken": False})
+    yield make("apps/v1", "Deployment", {"spec": _spec(seat, selector, labels, infrastructure)})
+    ports = [
+        {"name": "grpc", "port": seat.port, "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"},
+        {"name": "metrics", "port": _METRICS_PORT, "protocol": "TCP"},
+    ]
+    service = {"spec": {"type": "ClusterIP", "selector": selector, "ports": ports}}
+    yield make("v1", "Service", service, **{OWN_PICKER_LABEL: "true"})
+
+
+def _spec(
+    seat: ir.Picker, selector: dict[str, str], labels: dict[str, str], infrastructure: Infrastructure
+) -> dict[str, object]:
+    arguments = ["picker", "--xds", infrastructure.xds, "--group", seat.cluster]
+    arguments += ["--listen", f"0.0.0.0:{seat.port}", "--metrics", f"0.0.0.0:{_METRICS_PORT}"]
+    arguments += ["--health", f"0.0.0.0:{_HEALTH_PORT}"]
+    container = {
+        "name": "picker",
+        "image": infrastructure.pointsman_image,
+        "args": arguments,
+        "ports": [
+            {"name": "grpc", "containerPort": seat.port},
+            {"name": "metrics", "containerPort": _METRICS_PORT},
+            {"name": "health", "containerPort": _HEALTH_PORT},
+        ],
+        # It answers once it knows its pools and their endpoints.
+        "readinessProbe": {"grpc": {"port": _HEALTH_PORT}, "periodSeconds": 2, "failureThreshold": 1},
+        "securityContext": CONTAINER,
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+    }
+    pod = {
+        "serviceAccountName": seat.service,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": POD,
+        "containers": [container],
+    }
+    return {
+        "replicas": 1,
+        "selector": {"matchLabels": selector},
+        # A new picker learns its pools before the old one goes.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
