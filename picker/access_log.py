@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from picker.exchange import BYTES_PER_TOKEN, MODEL_HEADER, NAMESPACE, Picked
+from picker.exchange import MODEL_HEADER, NAMESPACE, Picked
+from picker.figures import Figures, milliseconds
 from picker.in_flight import InFlight
 from picker.logs import Log
 from picker.pools import Directory, address_text
 from picker.probe import Prober
 from picker.telemetry import Telemetry
+from picker.usage import Usage
 from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry, StreamAccessLogsMessage
 
 # Envoy's response_code_details where the server, and not the client or the gateway, ended the matter.
@@ -77,9 +79,7 @@ class AccessLog:
             response.response_code.value,
             response.response_code_details,
         )
-        duration = common.duration
-        seconds = duration.seconds + duration.nanos * 1e-9
-        first = _first_byte(entry)
+        figures = Figures.of(entry)
         if picked is not None:
             decision = picked.decision
             pod_picked, reason, decision_ms = (
@@ -90,11 +90,9 @@ class AccessLog:
         else:
             pod_picked, reason, decision_ms = "", "not asked", None
         tally = self._telemetry.tally(gateway, common.route_name, pool_name, model, target, outcome.status)
-        tally.duration.add(seconds)
         tally.bodies.add(entry.request.request_body_bytes)
         tally.answers.add(response.response_body_bytes)
-        if first is not None:
-            tally.first_byte.add(first)
+        figures.add_to(tally)
         if picked is not None:
             tally.decision.add(picked.decision_seconds)
             if (prompt := picked.prefill or picked).chain:
@@ -112,25 +110,26 @@ class AccessLog:
             reason=reason,
             cached=_cached(picked),
             decision_ms=decision_ms,
-            duration_ms=round(seconds * 1e3, 3),
-            ttft_ms=None if first is None else round(first * 1e3, 3),
+            duration_ms=milliseconds(figures.seconds),
+            ttft_ms=milliseconds(figures.first),
             status=outcome.status,
             details=outcome.details,
             route=common.route_name,
             request_id=entry.request.request_id,
             attempts=outcome.attempts,
             **_apart(picked),
+            **figures.tokens(),
         )
         if picked is not None and _OK <= outcome.status < _REDIRECT:
-            self._learn(outcome, picked, entry.request.request_body_bytes)
+            self._learn(outcome, picked, entry.request.request_body_bytes, figures.usage)
         if picked is None or not _went_smoothly(outcome, picked):
             self._suspect(outcome, picked, entry.request.path)
 
-    def _learn(self, outcome: Outcome, picked: Picked, body: int) -> None:
+    def _learn(self, outcome: Outcome, picked: Picked, body: int, usage: Usage | None) -> None:
         """Take in what was served: the prompt's length (bytes), and who has it cached, whichever was picked."""
         pool = self._directory.pools.get(picked.pool)
         if pool is not None and pool.table is not None:
-            pool.table.settle(body / BYTES_PER_TOKEN)
+            pool.table.settle(body, None if usage is None else usage.prompt)
         if picked.chain:
             member = self._directory.members.get(outcome.served)
             if member is not None:
@@ -204,11 +203,3 @@ def suspects(outcome: Outcome, offered: list[str]) -> list[str]:
         if last and last not in doubtful:
             doubtful.append(last)
     return doubtful
-
-
-def _first_byte(entry: HttpAccessLogEntry) -> float | None:
-    common = entry.common_properties
-    if not common.HasField("time_to_first_downstream_tx_byte"):
-        return None
-    first = common.time_to_first_downstream_tx_byte
-    return float(first.seconds + first.nanos * 1e-9)

@@ -45,8 +45,6 @@ NAMESPACE = "pointsman"
 _RETRY_SPREAD = 3
 _LENGTH_HEADER = "content-length"
 _HEADERS = frozenset((MODEL_HEADER, _LENGTH_HEADER, *OBJECTIVE_HEADERS))
-# Bytes of a body to a token of its prompt: English text in JSON.
-BYTES_PER_TOKEN = 4
 _SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 _SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 
@@ -283,7 +281,7 @@ class Exchange:
         identity = self._identify()
         picked = self.picked = Picked(identity, self._pool.name, model, target, decision, prefill=prefill)
         picked.chain = links if self._pool.profile.reads_prompt else ()
-        tokens = table.mean_tokens if self._length is None else self._length / BYTES_PER_TOKEN
+        tokens = table.mean_tokens if self._length is None else self._length / table.bytes_per_token
         for part in (picked,) if prefill is None else (picked, prefill):
             if part.chain:
                 part.cached = ENDS[part.decision.picked.prefixes.match(part.chain)] / ENDS[len(part.chain)]

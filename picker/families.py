@@ -2,11 +2,12 @@
 
 1. ``pointsman_picker_*``: its own, by pool and by endpoint.
 2. ``gen_ai_server_*``: OpenTelemetry's GenAI metrics as Prometheus writes them, by gateway, route, pool, model
-   (``gen_ai_request_model``) and target model (``gen_ai_response_model``).  The time to the first token is that to the
-   first byte of the answer as Envoy saw it; that is the whole time of an answer that is not streamed.
+   (``gen_ai_request_model``) and target model (``gen_ai_response_model``); and ``gen_ai_client_token_usage``, by the
+   same and by ``gen_ai_token_type``.
 3. ``inference_model_*`` and ``inference_pool_*``: those of the Inference Extension, for its dashboards.
 
-Counts of tokens, and so the time per output token, are in neither: Envoy's log does not tell them.
+The time to the first token is that to the first byte of the body of an answer that streams, as Envoy saw it.  Tokens
+are those that the answer tells of: a stream does so where the request asks for it (``stream_options.include_usage``).
 """
 
 from __future__ import annotations
@@ -84,11 +85,31 @@ class Requests(Collector):
         )
         yield self._spread(
             "gen_ai_server_time_to_first_token_seconds",
-            "Time until the first byte of a good answer, as Envoy saw it (gen_ai.server.time_to_first_token).",
+            "Time until the first token of a good answer that streams (gen_ai.server.time_to_first_token).",
             _GEN_AI,
-            lambda key: None if key.status >= _ERROR or not key.status else key[:5],
-            lambda tally: tally.first_byte,
+            _good,
+            lambda tally: tally.first_token,
         )
+        yield self._spread(
+            "gen_ai_server_time_per_output_token_seconds",
+            "Time of each token after the first in a good answer that streams (gen_ai.server.time_per_output_token).",
+            _GEN_AI,
+            _good,
+            lambda tally: tally.per_token,
+        )
+        usage = HistogramMetricFamily(
+            "gen_ai_client_token_usage",
+            "Tokens of the prompt, those of them that were cached, and of the answer (gen_ai.client.token.usage).",
+            labels=(*_GEN_AI, "gen_ai_token_type"),
+        )
+        kinds: tuple[tuple[str, Callable[[Tally], Spread]], ...] = (
+            ("input", lambda tally: tally.prompt_tokens),
+            ("cached_input", lambda tally: tally.cached_tokens),
+            ("output", lambda tally: tally.completion_tokens),
+        )
+        for kind, figure in kinds:
+            self._fill(usage, _good, figure, kind)
+        yield usage
 
     def _extension(self) -> Iterator[Metric]:
         prefix = "inference_model_"
@@ -103,6 +124,14 @@ class Requests(Collector):
             ("request_duration_seconds", "Time of a request as Envoy saw it.", lambda tally: tally.duration),
             ("request_sizes", "Bytes of the request's body.", lambda tally: tally.bodies),
             ("response_sizes", "Bytes of the answer's body.", lambda tally: tally.answers),
+            ("input_tokens", "Tokens of the prompt.", lambda tally: tally.prompt_tokens),
+            ("output_tokens", "Tokens of the answer.", lambda tally: tally.completion_tokens),
+            ("prompt_cached_tokens", "Tokens of the prompt that were cached.", lambda tally: tally.cached_tokens),
+            (
+                "normalized_time_per_output_token_seconds",
+                "Time of a request over the tokens of its answer.",
+                lambda tally: tally.overall_per_token,
+            ),
         )
         for name, text, figure in figures:
             yield self._spread(prefix + name, text, _MODEL, _models, figure)
@@ -128,10 +157,24 @@ class Requests(Collector):
         figure: Callable[[Tally], Spread],
     ) -> HistogramMetricFamily:
         family = HistogramMetricFamily(name, text, labels=names)
+        self._fill(family, labels, figure)
+        return family
+
+    def _fill(
+        self,
+        family: HistogramMetricFamily,
+        labels: Callable[[Key], Labels | None],
+        figure: Callable[[Tally], Spread],
+        *more: str,
+    ) -> None:
         for values, spread in merged(self._tallies, labels, figure).items():
             if any(spread.counts):
-                family.add_metric(values, spread.cumulated(), spread.total)
-        return family
+                family.add_metric((*values, *more), spread.cumulated(), spread.total)
+
+
+def _good(key: Key) -> Labels | None:
+    """Give the labels of GenAI's metrics for requests that were answered well."""
+    return None if key.status >= _ERROR or not key.status else key[:5]
 
 
 def _models(key: Key) -> tuple[str, str]:

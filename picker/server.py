@@ -252,9 +252,9 @@ class AccessLogStreams:
         try:
             async for message in messages:
                 if envoy is None:
-                    # Only a stream's first message says whose it is.
+                    # Only a stream's first message says whose it is; the log of each Gateway has its own stream.
                     envoy = message.identifier.node.id
-                    gateway = message.identifier.node.cluster or envoy
+                    gateway = message.identifier.log_name
                     self._open[envoy] = self._open.get(envoy, 0) + 1
                 self._access_log.receive(message, gateway)
         finally:

@@ -16,6 +16,10 @@ from picker.prefixes import Prefixes
 _ADAPTERS_LIMIT = 4096
 # The last thirty requests or so make the mean.
 _SETTLING = 1 / 32
+# Until requests tell: English text in JSON has about 4 bytes to a token of the prompt, and bodies are about this long.
+_BYTES_PER_TOKEN, _BODY = 4.0, 4096.0
+# Whatever a server says of itself stays within these.
+_FEWEST_BYTES, _MOST_BYTES = 0.5, 64.0
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +138,8 @@ class Table:
     `peak_running` is the most requests that any of them runs at once: as much as a pod of this pool is known to hold
     without queueing.  The means stand in for a pod that reports nothing.  Beyond `queue_threshold` (requests waiting)
     or `kv_threshold` (0..1) a pod is saturated.  `adapters` are all names of LoRA adapters that pods reported.
-    `mean_tokens` is how many tokens a prompt has, as far as the access log tells, for those whose length is not known.
+    `mean_tokens` is how many tokens a prompt has, as far as the access log tells, for those whose length is not known,
+    and `bytes_per_token` how many bytes of a body make one.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -146,6 +151,9 @@ class Table:
     kv_threshold: float = 0.8
     adapters: set[str] = field(default_factory=set)
     mean_tokens: float = 0.0
+    bytes_per_token: float = _BYTES_PER_TOKEN
+    _mean_body: float = field(default=_BODY, init=False)
+    _mean_prompt: float = field(default=_BODY / _BYTES_PER_TOKEN, init=False)
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
         """Take other rows; those that stay keep what is known of them, being the same objects."""
@@ -171,6 +179,14 @@ class Table:
         self.mean_waiting = waiting / reporting if reporting else 0.0
         self.mean_kv_usage = kv_usage / reporting if reporting else 0.0
 
-    def settle(self, tokens: float) -> None:
-        """Take in how many tokens a finished request's prompt is likely to have had."""
+    def settle(self, body: float, prompt: float | None = None) -> None:
+        """Take in how long a finished request's body was (bytes), and how many tokens its prompt had, if that is told.
+
+        The rate is that of sums, so that long prompts, which matter, count for more than short ones.
+        """
+        if prompt:
+            self._mean_body += (body - self._mean_body) * _SETTLING
+            self._mean_prompt += (prompt - self._mean_prompt) * _SETTLING
+            self.bytes_per_token = min(_MOST_BYTES, max(_FEWEST_BYTES, self._mean_body / self._mean_prompt))
+        tokens = prompt or body / self.bytes_per_token
         self.mean_tokens += (tokens - self.mean_tokens) * _SETTLING

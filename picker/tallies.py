@@ -18,6 +18,9 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120,
 DECISION_SECONDS = (25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3)
 BYTES = tuple(float(64 * 4**power) for power in range(11))
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99)
+# OpenTelemetry's (gen_ai.client.token.usage, gen_ai.server.time_per_output_token), the latter with finer steps below.
+TOKENS = tuple(float(4**power) for power in range(14))
+TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 
 
 class Key(NamedTuple):
@@ -61,9 +64,28 @@ class Spread:
 
 
 class Tally:
-    """Of the requests of one key: times in seconds, sizes in bytes, and the share of the prompt that was cached."""
+    """Of the requests of one key: times in seconds, sizes in bytes, counts of tokens.
 
-    __slots__ = ("answers", "bodies", "cached", "count", "decision", "duration", "first_byte")
+    `cached` is the share of the prompt that the picker took for cached, and `cached_tokens` what the server said.
+    Answers that stream have a `first_token` and, from then on, a time `per_token`; `overall_per_token` is the whole
+    time over the tokens of the answer.
+    """
+
+    __slots__ = (
+        "answers",
+        "bodies",
+        "cached",
+        "cached_tokens",
+        "completion_tokens",
+        "count",
+        "decision",
+        "duration",
+        "first_byte",
+        "first_token",
+        "overall_per_token",
+        "per_token",
+        "prompt_tokens",
+    )
 
     def __init__(self) -> None:
         self.count = 0
@@ -73,6 +95,12 @@ class Tally:
         self.bodies = Spread(BYTES)
         self.answers = Spread(BYTES)
         self.cached = Spread(SHARES)
+        self.first_token = Spread(SECONDS)
+        self.per_token = Spread(TOKEN_SECONDS)
+        self.overall_per_token = Spread(TOKEN_SECONDS)
+        self.prompt_tokens = Spread(TOKENS)
+        self.cached_tokens = Spread(TOKENS)
+        self.completion_tokens = Spread(TOKENS)
 
 
 class Tallies:

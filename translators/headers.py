@@ -44,6 +44,12 @@ LOAD_BALANCING = "envoy.lb"
 POINTSMAN = "pointsman"
 """Our own metadata namespace: on a request, what ties its log entry to its pick; on a route, what the route is."""
 
+USAGE = "usage"
+"""In our own metadata of a request: the object `usage` of the answer's JSON, as text."""
+
+FIRST_BYTE = "first_byte_us"
+"""A tag of a log entry: microseconds from the request's first byte to that of the answer's body."""
+
 POOL_KEY = "x-pointsman-pool"
 """gRPC metadata of an exchange with the picker: the pool that is asked for, "namespace/name"."""
 

@@ -152,7 +152,7 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
     for port in gateway.ports:
         name = f"{gateway.name}/{port.number}"
         bare = replace(port, hosts=())
-        yield memo(_listener, name, bare, _Same(settings))
+        yield memo(_listener, gateway.name, bare, _Same(settings))
         hosts = tuple(
             memo(
                 _virtual_host,
@@ -231,8 +231,9 @@ def _assignment(assignment: ir.Assignment) -> Resource:
     return Resource(ENDPOINTS, assignment.cluster, assignment_of(assignment), assignment.origin)
 
 
-def _listener(name: str, port: ir.Port, settings: _Same[Settings]) -> Resource:
-    return Resource(LISTENER, name, listener_of(port, name, settings.value), port.origin)
+def _listener(gateway: str, port: ir.Port, settings: _Same[Settings]) -> Resource:
+    message = listener_of(port, gateway, settings.value)
+    return Resource(LISTENER, message.name, message, port.origin)
 
 
 def _virtual_host(name: str, hostname: str, routes: _Same[tuple[route.Route, ...]]) -> route.VirtualHost:

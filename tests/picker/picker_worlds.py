@@ -273,7 +273,7 @@ def log_message(*entries: HttpAccessLogEntry, node: str = "") -> StreamAccessLog
     message = StreamAccessLogsMessage()
     if node:
         message.identifier.node.id = node
-        message.identifier.log_name = "pointsman"
+        message.identifier.log_name = "default/edge"
     message.http_logs.log_entry.extend(entries)
     return message
 

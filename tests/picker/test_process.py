@@ -132,7 +132,7 @@ async def test_the_access_log_ends_a_request_with_one_line(tmp_path: Path) -> No
             text = await page.text()
         assert 'pointsman_picker_requests_total{model="other",pool="default/qwen",status="200"} 1.0' in text
         assert "pointsman_picker_in_flight_requests 0.0" in text
-        assert 'gen_ai_server_request_duration_seconds_sum{error_type="",gateway="envoy-1",' in text
+        assert 'gen_ai_server_request_duration_seconds_sum{error_type="",gateway="default/edge",' in text
         stream.cancel()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from picker_worlds import assignment, headers_message, pool, response
@@ -7,10 +8,12 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from picker.exchange import Exchange, Picked
+from picker.figures import Figures
 from picker.in_flight import InFlight
 from picker.pools import ENDPOINTS_TYPE, POOL_TYPE, Directory
 from picker.tallies import OTHER, SECONDS, Key, Spread, Tallies, counted, merged
 from picker.telemetry import Telemetry
+from picker.usage import Usage
 
 QWEN, CLUSTER = "default/qwen", "pool/default/qwen"
 VALUES = st.lists(st.floats(0, 4000), max_size=20)
@@ -96,8 +99,7 @@ def test_every_name_is_shown_with_its_labels() -> None:
         ("chosen-by-a-client", "chosen-by-a-client", 0),
     ):
         tally = telemetry.tally("gw", "route 1", QWEN, model, target, status)
-        tally.duration.add(2.0)
-        tally.first_byte.add(0.02)
+        Figures(2.0, 0.02, Usage(20, 16, 10), streamed=True).add_to(tally)
         tally.bodies.add(600)
     shown = samples(telemetry)
     models = {"model_name": "m", "target_model_name": "m-1"}
@@ -118,11 +120,20 @@ def test_every_name_is_shown_with_its_labels() -> None:
         ("gen_ai_server_request_duration_seconds_count", {**gen_ai, "error_type": "503"}, 1),
         ("gen_ai_server_time_to_first_token_seconds_sum", gen_ai, 0.02),
         ("gen_ai_server_time_to_first_token_seconds_bucket", {**gen_ai, "le": "0.025"}, 1),
+        ("gen_ai_server_time_per_output_token_seconds_sum", gen_ai, 0.22),
+        ("gen_ai_client_token_usage_sum", {**gen_ai, "gen_ai_token_type": "input"}, 20),
+        ("gen_ai_client_token_usage_sum", {**gen_ai, "gen_ai_token_type": "cached_input"}, 16),
+        ("gen_ai_client_token_usage_sum", {**gen_ai, "gen_ai_token_type": "output"}, 10),
+        ("gen_ai_client_token_usage_bucket", {**gen_ai, "gen_ai_token_type": "output", "le": "4.0"}, 0),
         ("inference_model_request_total", models, 2),
         ("inference_model_request_error_total", {**models, "error_code": "503"}, 1),
         ("inference_model_request_error_total", {**other, "error_code": "0"}, 1),
         ("inference_model_request_duration_seconds_sum", models, 4),
         ("inference_model_request_sizes_sum", models, 1200),
+        ("inference_model_input_tokens_sum", models, 40),
+        ("inference_model_output_tokens_sum", models, 20),
+        ("inference_model_prompt_cached_tokens_sum", models, 32),
+        ("inference_model_normalized_time_per_output_token_seconds_sum", models, 0.4),
         ("inference_model_running_requests", {"model_name": "m"}, 1),
         ("inference_model_running_requests", {"model_name": "other"}, 1),
         ("inference_pool_average_kv_cache_utilization", {"name": QWEN}, 0.5),
@@ -130,7 +141,7 @@ def test_every_name_is_shown_with_its_labels() -> None:
         ("inference_pool_per_pod_queue_size", pod, 3),
         ("inference_pool_ready_pods", {"name": QWEN}, 1),
     ):
-        assert shown[name, frozenset(labels.items())] == value, name
+        assert shown[name, frozenset(labels.items())] == pytest.approx(value), name
     assert not any("chosen-by-a-client" in str(labels) for _, labels in shown)
 
 

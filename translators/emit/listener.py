@@ -18,7 +18,15 @@ from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutatio
 
 from translators import ir
 from translators.emit.packing import extension, http_filter, pack
-from translators.features import access_log, body_limit, foreign_picker, local_replies, model_finder, picker
+from translators.features import (
+    access_log,
+    body_limit,
+    foreign_picker,
+    local_replies,
+    model_finder,
+    picker,
+    token_usage,
+)
 from translators.headers import CLIENT_MAY_NOT_SET
 from translators.settings import Settings
 
@@ -33,6 +41,8 @@ HTTP_FILTERS: tuple[Callable[[Settings], tuple[hcm.HttpFilter, ...]], ...] = (
     # After all that may refuse a request, so that none is picked for in vain.
     picker.filters,
     foreign_picker.filters,
+    # An answer passes it first, as the model server wrote it.
+    token_usage.filters,
     _router,
 )
 """The features with filters, in the order in which a request passes them."""
@@ -40,12 +50,16 @@ HTTP_FILTERS: tuple[Callable[[Settings], tuple[hcm.HttpFilter, ...]], ...] = (
 _DEFAULT_ANSWER_LIMIT = 4096
 
 
-def listener_of(port: ir.Port, name: str, settings: Settings) -> listener.Listener:
-    """Return the listener of a port; its routes come over RDS under the same name."""
+def listener_of(port: ir.Port, gateway: str, settings: Settings) -> listener.Listener:
+    """Return the listener of a Gateway's port; its routes come over RDS under the same name.
+
+    gateway: "namespace/name".
+    """
+    name = f"{gateway}/{port.number}"
     buffer_limit = settings.connection_buffer_limit if port.buffer_limit is None else port.buffer_limit
     manager = listener.Filter(
         name="envoy.filters.network.http_connection_manager",
-        typed_config=pack(_connection_manager(port, name, settings)),
+        typed_config=pack(_connection_manager(port, gateway, settings)),
     )
     return listener.Listener(
         name=name,
@@ -60,7 +74,8 @@ def listener_of(port: ir.Port, name: str, settings: Settings) -> listener.Listen
     )
 
 
-def _connection_manager(port: ir.Port, name: str, settings: Settings) -> hcm.HttpConnectionManager:
+def _connection_manager(port: ir.Port, gateway: str, settings: Settings) -> hcm.HttpConnectionManager:
+    name = f"{gateway}/{port.number}"
     ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
     return hcm.HttpConnectionManager(
         stat_prefix=name,
@@ -68,7 +83,7 @@ def _connection_manager(port: ir.Port, name: str, settings: Settings) -> hcm.Htt
         http_filters=[each for feature in HTTP_FILTERS for each in feature(settings)],
         early_header_mutation_extensions=[_strip_client_headers()],
         local_reply_config=local_replies.local_reply_config(),
-        access_log=access_log.access_logs(port.seats),
+        access_log=access_log.access_logs(gateway, port.seats),
         use_remote_address=True,
         normalize_path=True,
         merge_slashes=True,

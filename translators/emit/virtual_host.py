@@ -31,6 +31,7 @@ from translators.features import (
     model_finder,
     models_list,
     picker,
+    token_usage,
 )
 from translators.headers import EXAMINED, MODEL
 from translators.memo import Memo
@@ -103,7 +104,8 @@ def _refusals(finder: ModelFinder) -> tuple[route.Route, ...]:
 def _examine(name: str, match: ir.Match, finder: ModelFinder, limit: int, *, foreign: bool) -> tuple[route.Route, ...]:
     """Return the routes that examine a rule's requests; those that can be no JSON are only marked as examined."""
     # The limit holds for all bodies that a later choice may hold, the multipart ones included.
-    shared = {**picker.silent(), **(foreign_picker.silent() if foreign else {}), **body_limit.on_route(limit)}
+    asked = {**picker.silent(), **(foreign_picker.silent() if foreign else {})}
+    shared = {**asked, **token_usage.on_route(), **body_limit.on_route(limit)}
     return tuple(
         route.Route(
             name=f"{name}/{step}",
@@ -189,7 +191,7 @@ def _rewrites(rule: ir.Route) -> bool:
 def _filters(rule: ir.Route, shares: list[ir.Weighted], limit: int) -> Mapping[str, Any]:
     if not rule.pools:
         return {}
-    held = body_limit.on_picking_route(limit) if _rewrites(rule) else {}
+    held = {**token_usage.on_route(), **(body_limit.on_picking_route(limit) if _rewrites(rule) else {})}
     only = shares[0].backend
     if len(shares) == 1 and isinstance(only, ir.Pool):
         return {**held, **_ask(only, rule)}

@@ -8,26 +8,32 @@ from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.extensions.access_loggers.grpc import v3 as grpc_log
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
+from envoy_data_plane.envoy.type.tracing import v3 as tracing
 
 from translators import ir
 from translators.emit.packing import milliseconds, pack
-from translators.headers import LOAD_BALANCING, MODEL, POINTSMAN, SERVED, served_key
+from translators.headers import FIRST_BYTE, LOAD_BALANCING, MODEL, POINTSMAN, SERVED, served_key
 from translators.settings import PICKER_CLUSTER
 
 # Until the entry arrives the picker counts the request as running, so entries are held back only for as long as
 # batching pays.
 FLUSH_INTERVAL = milliseconds(50)
 
+# Servers that stream send their headers at once, long before the first token: the entry's own times do not tell it.
+_FIRST_BYTE = tracing.CustomTag(tag=FIRST_BYTE, value="%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%")
 
-def access_logs(seats: Sequence[ir.Picker]) -> list[accesslog.AccessLog]:
+
+def access_logs(gateway: str, seats: Sequence[ir.Picker]) -> list[accesslog.AccessLog]:
     """Return the logs of requests that were picked for, or that went to a pool while its picker was away.
 
-    seats: our pickers, each of which is told of its own requests; where there are none, there is but one picker.
+    gateway: "namespace/name"; it names the log, since one Envoy may serve several. seats: our pickers, each of which is
+    told of its own requests; where there are none, there is but one picker.
     """
     if not seats:
-        return [_log(PICKER_CLUSTER, _has(POINTSMAN, "id"), _has(LOAD_BALANCING, SERVED))]
+        return [_log(gateway, PICKER_CLUSTER, _has(POINTSMAN, "id"), _has(LOAD_BALANCING, SERVED))]
     return [
         _log(
+            gateway,
             seat.cluster,
             _has(POINTSMAN, "id", matcher.StringMatcher(prefix=f"{seat.cluster}/")),
             _has(LOAD_BALANCING, served_key(seat.cluster)),
@@ -36,19 +42,21 @@ def access_logs(seats: Sequence[ir.Picker]) -> list[accesslog.AccessLog]:
     ]
 
 
-def _log(cluster: str, *filters: accesslog.AccessLogFilter) -> accesslog.AccessLog:
+def _log(gateway: str, cluster: str, *filters: accesslog.AccessLogFilter) -> accesslog.AccessLog:
     return accesslog.AccessLog(
         name="envoy.access_loggers.http_grpc",
         filter=accesslog.AccessLogFilter(or_filter=accesslog.OrFilter(filters=list(filters))),
         typed_config=pack(
             grpc_log.HttpGrpcAccessLogConfig(
                 common_config=grpc_log.CommonGrpcAccessLogConfig(
-                    log_name="pointsman",
+                    log_name=gateway,
                     grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=cluster)),
                     transport_api_version=core.ApiVersion.V3,
                     buffer_flush_interval=FLUSH_INTERVAL,
+                    custom_tags=[_FIRST_BYTE],
                 ),
                 additional_request_headers_to_log=[MODEL],
+                additional_response_headers_to_log=["content-type"],
             )
         ),
     )

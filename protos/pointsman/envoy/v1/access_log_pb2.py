@@ -27,13 +27,15 @@ from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb
 from protos.pointsman.envoy.v1 import base_pb2 as protos_dot_pointsman_dot_envoy_dot_v1_dot_base__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*protos/pointsman/envoy/v1/access_log.proto\x12\x12pointsman.envoy.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a$protos/pointsman/envoy/v1/base.proto\"\xd5\x02\n\x17StreamAccessLogsMessage\x12J\n\nidentifier\x18\x01 \x01(\x0b\x32\x36.pointsman.envoy.v1.StreamAccessLogsMessage.Identifier\x12S\n\thttp_logs\x18\x02 \x01(\x0b\x32@.pointsman.envoy.v1.StreamAccessLogsMessage.HttpAccessLogEntries\x1a\x46\n\nIdentifier\x12&\n\x04node\x18\x01 \x01(\x0b\x32\x18.pointsman.envoy.v1.Node\x12\x10\n\x08log_name\x18\x02 \x01(\t\x1aQ\n\x14HttpAccessLogEntries\x12\x39\n\tlog_entry\x18\x01 \x03(\x0b\x32&.pointsman.envoy.v1.HttpAccessLogEntry\"\x1a\n\x18StreamAccessLogsResponse\"\xce\x01\n\x12HttpAccessLogEntry\x12>\n\x11\x63ommon_properties\x18\x01 \x01(\x0b\x32#.pointsman.envoy.v1.AccessLogCommon\x12:\n\x07request\x18\x03 \x01(\x0b\x32).pointsman.envoy.v1.HttpRequestProperties\x12<\n\x08response\x18\x04 \x01(\x0b\x32*.pointsman.envoy.v1.HttpResponseProperties\"\x8b\x03\n\x0f\x41\x63\x63\x65ssLogCommon\x12\x43\n time_to_first_downstream_tx_byte\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x42\n\x1ftime_to_last_downstream_tx_byte\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x17upstream_remote_address\x18\r \x01(\x0b\x32\x1b.pointsman.envoy.v1.Address\x12\x18\n\x10upstream_cluster\x18\x0f \x01(\t\x12.\n\x08metadata\x18\x11 \x01(\x0b\x32\x1c.pointsman.envoy.v1.Metadata\x12\x12\n\nroute_name\x18\x13 \x01(\t\x12+\n\x08\x64uration\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x1eupstream_request_attempt_count\x18\x18 \x01(\r\"\xf7\x01\n\x15HttpRequestProperties\x12\x11\n\tauthority\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x1a\n\x12request_body_bytes\x18\x0c \x01(\x04\x12V\n\x0frequest_headers\x18\r \x03(\x0b\x32=.pointsman.envoy.v1.HttpRequestProperties.RequestHeadersEntry\x1a\x35\n\x13RequestHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x02\n\x16HttpResponseProperties\x12\x33\n\rresponse_code\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x1b\n\x13response_body_bytes\x18\x03 \x01(\x04\x12Y\n\x10response_headers\x18\x04 \x03(\x0b\x32?.pointsman.envoy.v1.HttpResponseProperties.ResponseHeadersEntry\x12\x1d\n\x15response_code_details\x18\x06 \x01(\t\x1a\x36\n\x14ResponseHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*protos/pointsman/envoy/v1/access_log.proto\x12\x12pointsman.envoy.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a$protos/pointsman/envoy/v1/base.proto\"\xd5\x02\n\x17StreamAccessLogsMessage\x12J\n\nidentifier\x18\x01 \x01(\x0b\x32\x36.pointsman.envoy.v1.StreamAccessLogsMessage.Identifier\x12S\n\thttp_logs\x18\x02 \x01(\x0b\x32@.pointsman.envoy.v1.StreamAccessLogsMessage.HttpAccessLogEntries\x1a\x46\n\nIdentifier\x12&\n\x04node\x18\x01 \x01(\x0b\x32\x18.pointsman.envoy.v1.Node\x12\x10\n\x08log_name\x18\x02 \x01(\t\x1aQ\n\x14HttpAccessLogEntries\x12\x39\n\tlog_entry\x18\x01 \x03(\x0b\x32&.pointsman.envoy.v1.HttpAccessLogEntry\"\x1a\n\x18StreamAccessLogsResponse\"\xce\x01\n\x12HttpAccessLogEntry\x12>\n\x11\x63ommon_properties\x18\x01 \x01(\x0b\x32#.pointsman.envoy.v1.AccessLogCommon\x12:\n\x07request\x18\x03 \x01(\x0b\x32).pointsman.envoy.v1.HttpRequestProperties\x12<\n\x08response\x18\x04 \x01(\x0b\x32*.pointsman.envoy.v1.HttpResponseProperties\"\x88\x04\n\x0f\x41\x63\x63\x65ssLogCommon\x12\x43\n time_to_first_downstream_tx_byte\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x42\n\x1ftime_to_last_downstream_tx_byte\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x17upstream_remote_address\x18\r \x01(\x0b\x32\x1b.pointsman.envoy.v1.Address\x12\x18\n\x10upstream_cluster\x18\x0f \x01(\t\x12.\n\x08metadata\x18\x11 \x01(\x0b\x32\x1c.pointsman.envoy.v1.Metadata\x12\x12\n\nroute_name\x18\x13 \x01(\t\x12H\n\x0b\x63ustom_tags\x18\x16 \x03(\x0b\x32\x33.pointsman.envoy.v1.AccessLogCommon.CustomTagsEntry\x12+\n\x08\x64uration\x18\x17 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x1eupstream_request_attempt_count\x18\x18 \x01(\r\x1a\x31\n\x0f\x43ustomTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x01\n\x15HttpRequestProperties\x12\x11\n\tauthority\x18\x03 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x1a\n\x12request_body_bytes\x18\x0c \x01(\x04\x12V\n\x0frequest_headers\x18\r \x03(\x0b\x32=.pointsman.envoy.v1.HttpRequestProperties.RequestHeadersEntry\x1a\x35\n\x13RequestHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x02\n\x16HttpResponseProperties\x12\x33\n\rresponse_code\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x1b\n\x13response_body_bytes\x18\x03 \x01(\x04\x12Y\n\x10response_headers\x18\x04 \x03(\x0b\x32?.pointsman.envoy.v1.HttpResponseProperties.ResponseHeadersEntry\x12\x1d\n\x15response_code_details\x18\x06 \x01(\t\x1a\x36\n\x14ResponseHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.pointsman.envoy.v1.access_log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ACCESSLOGCOMMON_CUSTOMTAGSENTRY']._loaded_options = None
+  _globals['_ACCESSLOGCOMMON_CUSTOMTAGSENTRY']._serialized_options = b'8\001'
   _globals['_HTTPREQUESTPROPERTIES_REQUESTHEADERSENTRY']._loaded_options = None
   _globals['_HTTPREQUESTPROPERTIES_REQUESTHEADERSENTRY']._serialized_options = b'8\001'
   _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._loaded_options = None
@@ -49,13 +51,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HTTPACCESSLOGENTRY']._serialized_start=541
   _globals['_HTTPACCESSLOGENTRY']._serialized_end=747
   _globals['_ACCESSLOGCOMMON']._serialized_start=750
-  _globals['_ACCESSLOGCOMMON']._serialized_end=1145
-  _globals['_HTTPREQUESTPROPERTIES']._serialized_start=1148
-  _globals['_HTTPREQUESTPROPERTIES']._serialized_end=1395
-  _globals['_HTTPREQUESTPROPERTIES_REQUESTHEADERSENTRY']._serialized_start=1342
-  _globals['_HTTPREQUESTPROPERTIES_REQUESTHEADERSENTRY']._serialized_end=1395
-  _globals['_HTTPRESPONSEPROPERTIES']._serialized_start=1398
-  _globals['_HTTPRESPONSEPROPERTIES']._serialized_end=1682
-  _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_start=1628
-  _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_end=1682
+  _globals['_ACCESSLOGCOMMON']._serialized_end=1270
+  _globals['_ACCESSLOGCOMMON_CUSTOMTAGSENTRY']._serialized_start=1221
+  _globals['_ACCESSLOGCOMMON_CUSTOMTAGSENTRY']._serialized_end=1270
+  _globals['_HTTPREQUESTPROPERTIES']._serialized_start=1273
+  _globals['_HTTPREQUESTPROPERTIES']._serialized_end=1520
+  _globals['_HTTPREQUESTPROPERTIES_REQUESTHEADERSENTRY']._serialized_start=1467
+  _globals['_HTTPREQUESTPROPERTIES_REQUESTHEADERSENTRY']._serialized_end=1520
+  _globals['_HTTPRESPONSEPROPERTIES']._serialized_start=1523
+  _globals['_HTTPRESPONSEPROPERTIES']._serialized_end=1807
+  _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_start=1753
+  _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_end=1807
 # @@protoc_insertion_point(module_scope)

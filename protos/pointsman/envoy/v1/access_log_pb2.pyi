@@ -135,12 +135,33 @@ Global___HttpAccessLogEntry: _TypeAlias = HttpAccessLogEntry  # noqa: Y015
 class AccessLogCommon(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class CustomTagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TIME_TO_FIRST_DOWNSTREAM_TX_BYTE_FIELD_NUMBER: _builtins.int
     TIME_TO_LAST_DOWNSTREAM_TX_BYTE_FIELD_NUMBER: _builtins.int
     UPSTREAM_REMOTE_ADDRESS_FIELD_NUMBER: _builtins.int
     UPSTREAM_CLUSTER_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     ROUTE_NAME_FIELD_NUMBER: _builtins.int
+    CUSTOM_TAGS_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     UPSTREAM_REQUEST_ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
     upstream_cluster: _builtins.str
@@ -157,6 +178,8 @@ class AccessLogCommon(_message.Message):
     @_builtins.property
     def metadata(self) -> _base_pb2.Metadata: ...
     @_builtins.property
+    def custom_tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...
     def __init__(
         self,
@@ -167,12 +190,13 @@ class AccessLogCommon(_message.Message):
         upstream_cluster: _builtins.str = ...,
         metadata: _base_pb2.Metadata | None = ...,
         route_name: _builtins.str = ...,
+        custom_tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         upstream_request_attempt_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "metadata", b"metadata", "time_to_first_downstream_tx_byte", b"time_to_first_downstream_tx_byte", "time_to_last_downstream_tx_byte", b"time_to_last_downstream_tx_byte", "upstream_remote_address", b"upstream_remote_address"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "metadata", b"metadata", "route_name", b"route_name", "time_to_first_downstream_tx_byte", b"time_to_first_downstream_tx_byte", "time_to_last_downstream_tx_byte", b"time_to_last_downstream_tx_byte", "upstream_cluster", b"upstream_cluster", "upstream_remote_address", b"upstream_remote_address", "upstream_request_attempt_count", b"upstream_request_attempt_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom_tags", b"custom_tags", "duration", b"duration", "metadata", b"metadata", "route_name", b"route_name", "time_to_first_downstream_tx_byte", b"time_to_first_downstream_tx_byte", "time_to_last_downstream_tx_byte", b"time_to_last_downstream_tx_byte", "upstream_cluster", b"upstream_cluster", "upstream_remote_address", b"upstream_remote_address", "upstream_request_attempt_count", b"upstream_request_attempt_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
