@@ -134,7 +134,8 @@ class ProxyBootstrap(Fields, frozen=True, kw_only=True):
     """Another bootstrap in place of ours, or merged into it. YAML."""
 
     UNBUILT: ClassVar[frozenset[str]] = frozenset({"jsonPatches"})
-    BUILT_TYPES: ClassVar[frozenset[str] | None] = frozenset({"Merge", "Replace"})
+    # Without a type it is Replace.
+    BUILT_TYPES: ClassVar[frozenset[str] | None] = frozenset({"Merge", "Replace", str(None)})
 
     type: Literal["Merge", "Replace", "JSONPatch"] | None = None
     value: str | None = None

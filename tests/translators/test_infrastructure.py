@@ -1,0 +1,276 @@
+"""What is made in a cluster for Gateways and pools."""
+
+from typing import Any, cast
+
+import pytest
+import yaml
+from golden_files import world_of
+
+from resources import Key, World
+from translators import Memo, Settings, translate
+from translators.infrastructure import HASH_ANNOTATION, Infrastructure, Made, provision
+from translators.settings import Placement
+
+CLASS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: ours}
+spec: {controllerName: example.com/ours}
+"""
+GATEWAY = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gateway, namespace: shop}
+spec:
+  gatewayClassName: ours
+  listeners: [{name: http, port: 80, protocol: HTTP}, {name: more, port: 8080, protocol: HTTP}]
+%s
+"""
+PROXY = """
+---
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: EnvoyProxy
+metadata: {name: proxy, namespace: shop}
+spec:
+%s
+"""
+REFERENCE = """
+  infrastructure:
+    labels: {team: search}
+    annotations: {note: hello}
+    parametersRef: {group: gateway.envoyproxy.io, kind: EnvoyProxy, name: proxy}
+"""
+POOLS = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: pools, namespace: shop}
+spec:
+  parentRefs: [{name: gateway}]
+  rules:
+    - backendRefs:
+        - {group: inference.networking.x-k8s.io, kind: InferencePool, name: one}
+        - {group: inference.networking.x-k8s.io, kind: InferencePool, name: two}
+        - {group: inference.networking.k8s.io, kind: InferencePool, name: three}
+---
+apiVersion: inference.networking.x-k8s.io/v1alpha2
+kind: InferencePool
+metadata: {name: one, namespace: shop}
+spec: {selector: {app: one}, targetPortNumber: 8000, extensionRef: {name: epp, portNumber: 9100}}
+---
+apiVersion: inference.networking.x-k8s.io/v1alpha2
+kind: InferencePool
+metadata: {name: two, namespace: shop}
+spec: {selector: {app: two}, targetPortNumber: 8000, extensionRef: {name: epp, portNumber: 9100}}
+---
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {name: three, namespace: shop}
+spec: {selector: {matchLabels: {app: three}}, targetPorts: [{number: 8000}]}
+---
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {name: unused, namespace: shop}
+spec: {selector: {matchLabels: {app: unused}}, targetPorts: [{number: 8000}]}
+"""
+BOOTSTRAP = (
+    "node: {cluster: '${group}'}\nadmin: ${admin_port}\nready: ${readiness_port}\nxds: '${xds_host}:${xds_port}'\n"
+)
+INFRASTRUCTURE = Infrastructure(
+    xds="control.system:18000", bootstrap=BOOTSTRAP, envoy_image="envoy:v1", pointsman_image="pointsman:v1"
+)
+
+
+def objects(text: str, infrastructure: Infrastructure = INFRASTRUCTURE) -> dict[tuple[str, str], Made]:
+    world: World = world_of(text)
+    place = {("shop/gateway", 80): Placement("0.0.0.0", 10080)}  # noqa: S104 - nothing is bound
+    settings = Settings(placements=place, controllers=frozenset({"example.com/ours"}), picker_services=True)
+    gateways, pickers = translate(world, settings, Memo()).needs
+    keys = [each.gateway.key for each in gateways] + [pool.key for each in pickers for pool in each.pools]
+    uids = {key: f"uid of {key.name}" for key in keys}
+    made = provision(gateways, pickers, infrastructure, uids).objects
+    return {(each.key.kind, each.key.name): each for each in made}
+
+
+def body(found: dict[tuple[str, str], Made], kind: str, name: str = "gateway-ours") -> dict[str, Any]:
+    return cast("dict[str, Any]", found[kind, name].body)
+
+
+def test_a_gateway_has_envoys_behind_a_service_of_its_own() -> None:
+    found = objects(CLASS + GATEWAY % "")
+    assert {kind for kind, _ in found} == {"ServiceAccount", "ConfigMap", "Deployment", "Service"}
+    assert {each.key.namespace for each in found.values()} == {"shop"}
+    for kind, _ in found:
+        metadata = body(found, kind)["metadata"]
+        assert metadata["labels"]["gateway.networking.k8s.io/gateway-name"] == "gateway"
+        (owner,) = metadata["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"]) == ("Gateway", "gateway", "uid of gateway")
+    service = body(found, "Service")["spec"]
+    ports = [(each["port"], each["targetPort"]) for each in service["ports"]]
+    assert (service["type"], ports) == ("LoadBalancer", [(80, 10080), (8080, 8080)])
+    deployment = body(found, "Deployment")["spec"]
+    assert service["selector"].items() <= deployment["template"]["metadata"]["labels"].items()
+    bootstrap = yaml.safe_load(body(found, "ConfigMap")["data"]["envoy.yaml"])
+    assert (bootstrap["node"], bootstrap["xds"]) == ({"cluster": "shop/gateway"}, "control.system:18000")
+
+
+def test_pods_do_no_more_than_the_restricted_standard_allows() -> None:
+    found = objects(CLASS + GATEWAY % "" + POOLS)
+    for kind, name in found:
+        if kind != "Deployment":
+            continue
+        pod = body(found, kind, name)["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
+            context = container["securityContext"]
+            assert (context["allowPrivilegeEscalation"], context["capabilities"]) == (False, {"drop": ["ALL"]})
+            assert context["readOnlyRootFilesystem"] is True
+
+
+def test_an_envoy_drains_before_it_ends() -> None:
+    pod = body(objects(CLASS + GATEWAY % ""), "Deployment")["spec"]["template"]["spec"]
+    (envoy,), (drain,) = pod["containers"], pod["initContainers"]
+    assert drain["restartPolicy"] == "Always"
+    asked = envoy["lifecycle"]["preStop"]["httpGet"]
+    assert drain["args"][drain["args"].index("--listen") + 1] == f"0.0.0.0:{asked['port']}"
+    patience = int(drain["args"][drain["args"].index("--timeout") + 1])
+    assert pod["terminationGracePeriodSeconds"] > patience
+
+
+def test_the_gateways_own_labels_and_annotations_are_on_everything() -> None:
+    found = objects(CLASS + GATEWAY % REFERENCE + PROXY % "  {}")
+    for kind, _ in found:
+        metadata = body(found, kind)["metadata"]
+        assert (metadata["labels"]["team"], metadata["annotations"]["note"]) == ("search", "hello")
+    template = body(found, "Deployment")["spec"]["template"]["metadata"]
+    assert (template["labels"]["team"], template["annotations"]["note"]) == ("search", "hello")
+
+
+def test_an_envoy_proxy_says_how_envoy_is_deployed() -> None:
+    proxy = """
+  concurrency: 2
+  extraArgs: [--disable-extensions, x]
+  logging: {level: {default: info, upstream: debug}}
+  shutdown: {drainTimeout: 90s, minDrainDuration: 2s}
+  provider:
+    type: Kubernetes
+    kubernetes:
+      envoyDeployment:
+        name: renamed
+        replicas: 3
+        pod: {annotations: {a: b}, labels: {c: d}, nodeSelector: {disk: ssd}}
+        container:
+          image: other:v2
+          resources: {limits: {cpu: "1"}}
+          env: [{name: X, value: "1"}]
+        patch: {value: {spec: {revisionHistoryLimit: 3, template: {spec: {priorityClassName: high}}}}}
+      envoyService: {type: ClusterIP, annotations: {e: f}, patch: {value: {spec: {sessionAffinity: ClientIP}}}}
+      envoyHpa: {minReplicas: 2, maxReplicas: 9}
+      envoyPDB: {minAvailable: 1}
+"""
+    found = objects(CLASS + GATEWAY % REFERENCE + PROXY % proxy)
+    spec = body(found, "Deployment", "renamed")["spec"]
+    # The autoscaler says how many.
+    assert ("replicas" in spec, spec["revisionHistoryLimit"]) == (False, 3)
+    template = spec["template"]
+    assert (template["metadata"]["annotations"]["a"], template["metadata"]["labels"]["c"]) == ("b", "d")
+    assert (template["spec"]["nodeSelector"], template["spec"]["priorityClassName"]) == ({"disk": "ssd"}, "high")
+    (envoy,) = template["spec"]["containers"]
+    arguments = " ".join(envoy["args"])
+    assert "--log-level info" in arguments
+    assert "--component-log-level upstream:debug" in arguments
+    assert "--concurrency 2" in arguments
+    assert arguments.endswith("--disable-extensions x")
+    assert (envoy["image"], envoy["resources"], envoy["env"][-1]) == (
+        "other:v2",
+        {"limits": {"cpu": "1"}},
+        {"name": "X", "value": "1"},
+    )
+    drain = " ".join(template["spec"]["initContainers"][0]["args"])
+    assert "--timeout 90 --least 2.0" in drain
+    service = body(found, "Service")
+    assert (service["spec"]["type"], service["spec"]["sessionAffinity"]) == ("ClusterIP", "ClientIP")
+    assert service["metadata"]["annotations"]["e"] == "f"
+    scaler = body(found, "HorizontalPodAutoscaler")["spec"]
+    assert (scaler["scaleTargetRef"]["name"], scaler["minReplicas"], scaler["maxReplicas"]) == ("renamed", 2, 9)
+    assert body(found, "PodDisruptionBudget")["spec"]["minAvailable"] == 1
+
+
+def test_envoys_may_be_a_daemon_set() -> None:
+    proxy = "  provider: {type: Kubernetes, kubernetes: {envoyDaemonSet: {strategy: {type: OnDelete}}}}"
+    found = objects(CLASS + GATEWAY % REFERENCE + PROXY % proxy)
+    assert ("Deployment", "gateway-ours") not in found
+    spec = body(found, "DaemonSet")["spec"]
+    assert (spec["updateStrategy"], "replicas" in spec) == ({"type": "OnDelete"}, False)
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "seen"),
+    [
+        ("{type: Merge, value: 'stats_flush_interval: 1s'}", {"stats_flush_interval": "1s", "admin": 19000}),
+        ("{value: 'admin: 1'}", {"admin": 1, "xds": None}),
+    ],
+)
+def test_the_bootstrap_may_be_another(bootstrap: str, seen: dict[str, object]) -> None:
+    found = objects(CLASS + GATEWAY % REFERENCE + PROXY % f"  bootstrap: {bootstrap}")
+    content = yaml.safe_load(body(found, "ConfigMap")["data"]["envoy.yaml"])
+    assert {name: content.get(name) for name in seen} == seen
+
+
+def test_another_configuration_makes_other_pods() -> None:
+    def pods(infrastructure: Infrastructure) -> object:
+        return body(objects(CLASS + GATEWAY % "", infrastructure), "Deployment")["spec"]["template"]
+
+    other = Infrastructure(
+        xds="elsewhere:1", bootstrap=BOOTSTRAP, envoy_image="envoy:v1", pointsman_image="pointsman:v1"
+    )
+    assert pods(INFRASTRUCTURE) == pods(INFRASTRUCTURE)
+    assert pods(INFRASTRUCTURE) != pods(other)
+
+
+def test_addresses_that_a_gateway_asks_for_are_its_services() -> None:
+    found = objects(CLASS + GATEWAY % "  addresses: [{value: 192.0.2.7}]")
+    assert body(found, "Service")["spec"]["externalIPs"] == ["192.0.2.7"]
+
+
+def test_envoys_of_all_gateways_may_be_in_one_namespace() -> None:
+    elsewhere = Infrastructure(
+        xds="c:1", bootstrap=BOOTSTRAP, envoy_image="envoy:v1", pointsman_image="pointsman:v1", namespace="system"
+    )
+    found = objects(CLASS + GATEWAY % "", elsewhere)
+    assert set(found) == {
+        (kind, "shop-gateway-ours") for kind in ("ServiceAccount", "ConfigMap", "Deployment", "Service")
+    }
+    # An owner of another namespace would have it deleted.
+    assert all("ownerReferences" not in each.body["metadata"] for each in found.values())
+
+
+def test_pools_that_name_one_service_share_a_picker_and_others_have_their_own() -> None:
+    found = objects(CLASS + GATEWAY % "" + POOLS)
+    services = {name: made for (kind, name), made in found.items() if kind == "Service" and name != "gateway-ours"}
+    assert set(services) == {"epp", "three-picker"}
+    shared = body(found, "Service", "epp")
+    assert shared["metadata"]["labels"]["pointsman.dev/picker"] == "true"
+    assert [owner["name"] for owner in shared["metadata"]["ownerReferences"]] == ["one", "two"]
+    assert shared["spec"]["ports"][0]["port"] == 9100
+    (picker,) = body(found, "Deployment", "epp")["spec"]["template"]["spec"]["containers"]
+    arguments = " ".join(picker["args"])
+    assert "--xds control.system:18000 --group picker/shop/epp/9100 --listen 0.0.0.0:9100" in arguments
+
+
+def test_what_was_made_stays_while_the_parameters_are_wrong() -> None:
+    world = world_of(CLASS + GATEWAY % REFERENCE)
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)
+    gateways, pickers = translate(world, settings, Memo()).needs
+    found = provision(gateways, pickers, INFRASTRUCTURE, {})
+    assert found.objects == ()
+    assert found.untouched == {Key("gateway.networking.k8s.io", "Gateway", "shop", "gateway")}
+
+
+def test_forms_are_told_apart_by_their_hash() -> None:
+    one, other = objects(CLASS + GATEWAY % ""), objects(CLASS + GATEWAY % REFERENCE + PROXY % "  {}")
+    key = ("Service", "gateway-ours")
+    assert one[key].hash == objects(CLASS + GATEWAY % "")[key].hash != other[key].hash
+    assert one[key].body["metadata"]["annotations"][HASH_ANNOTATION] == one[key].hash
