@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ from pointsman.admin import Admin
 from pointsman.control_plane import ControlPlane
 from pointsman.failure import Failure
 from pointsman.interests import interests
+from pointsman.noticing import remarks
 from pointsman.programming import Programming
 from pointsman.provisioning import Provisioning
 from pointsman.signals import stop_on_signals
 from pointsman.sites import Cluster
 from resources import GATEWAY_GROUP, Key
-from sources.kubernetes import Api, ConfigurationError, KubernetesSource, StatusWriter
+from sources.kubernetes import Api, ConfigurationError, Events, KubernetesSource, StatusWriter
 from translators import CONTROLLER, ModelFinder, Settings, Status
 from translators.infrastructure import Infrastructure
 from xds import AdsServer
@@ -88,6 +90,8 @@ class Controller:
         self._provisioning = Provisioning(api, self._source, given) if given is not None else None
         self._admin = Admin(self._plane, self._server.status, options.admin)
         self._swept = False
+        self._events = Events(api, controller=CONTROLLER, instance=socket.gethostname())
+        self._noticed: Mapping[Key, Mapping[str, object]] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop."""
@@ -100,6 +104,7 @@ class Controller:
             await self._admin.start()
             tasks = [asyncio.create_task(self._writer.run()), asyncio.create_task(self._account())]
             tasks.append(asyncio.create_task(self._watch(stop)))
+            tasks.append(asyncio.create_task(self._events.run()))
             if self._provisioning is not None:
                 tasks.append(asyncio.create_task(self._provisioning.applier.run()))
             stopping = asyncio.create_task(stop.wait())
@@ -128,7 +133,9 @@ class Controller:
             state = self._plane.state
             if state.translation is not None:
                 generation = state.generation
-                self._writer.want(self._statuses(state.translation.statuses))
+                statuses = self._statuses(state.translation.statuses)
+                self._notice(statuses)
+                self._writer.want(statuses)
                 if not self._swept:
                     self._swept = True
                     self._writer.sweep(self._source.all_told)
@@ -138,6 +145,15 @@ class Controller:
             await asyncio.wait({told, answered}, return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
             answered.cancel()
+
+    def _notice(self, statuses: Mapping[Key, Mapping[str, object]]) -> None:
+        """Tell people what is new, but not how things stood at the start: whoever was here before has told that."""
+        if self._noticed is not None:
+            for each in remarks(self._noticed, statuses):
+                told = self._source.told(each.key)
+                if told is not None:
+                    self._events.post(each.key, told.uid, warning=each.warning, reason=each.reason, note=each.note)
+        self._noticed = statuses
 
     def _statuses(self, statuses: Iterable[Status]) -> Mapping[Key, Mapping[str, object]]:
         clients = self._server.status()

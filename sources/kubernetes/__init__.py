@@ -3,6 +3,7 @@
 from sources.kubernetes.api import Api
 from sources.kubernetes.applier import Applier, Wanted
 from sources.kubernetes.errors import ApiError, ConfigurationError, UnreachableError
+from sources.kubernetes.events import Events
 from sources.kubernetes.source import Interest, KubernetesSource
 from sources.kubernetes.status_writer import StatusWriter
 
@@ -11,6 +12,7 @@ __all__ = [
     "ApiError",
     "Applier",
     "ConfigurationError",
+    "Events",
     "Interest",
     "KubernetesSource",
     "StatusWriter",
