@@ -18,20 +18,21 @@ from aiohttp import web
 
 from picker.access_log import AccessLog
 from picker.ads import follow_control_plane
+from picker.calls import Calls, Listener
 from picker.in_flight import MAX_AGE, InFlight
 from picker.logs import Log, open_log
 from picker.metrics_text import Dialect
 from picker.pools import Directory
 from picker.probe import Prober, ProbeTimes
 from picker.scrape import Scraper, ScrapeTimes
-from picker.server import SERVER_OPTIONS, Picker, Services
+from picker.server import SERVER_OPTIONS, Picker
 from picker.streams import Health, PoolServices
 from picker.table import Endpoint
 from picker.telemetry import Telemetry, metrics_app
 
 # To be in the environment before the process starts: gRPC's older listener polls on one thread instead of handing
-# each event from thread to thread, which takes a quarter off the cost of an exchange (gRPC 1.85, measured by
-# benchmarks/picker_exchange.py).
+# each event from thread to thread, which takes a quarter off the cost of what still goes through gRPC (1.85): the
+# streams of a picker that a pool names itself.
 ENVIRONMENT = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 
 # The port opens when the pods were asked once, and does not wait longer than this for one that hangs (seconds).
@@ -113,6 +114,7 @@ class _Process:
         )
         self._complete = asyncio.Event()
         self._serving = False
+        self._listener = Listener(log)
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._web: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -143,6 +145,7 @@ class _Process:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._listener.close()
         await self._server.stop(_GRACE if self._serving else None)
         await self._scraper.close()
         await self._prober.close()
@@ -162,15 +165,18 @@ class _Process:
             telemetry=self._telemetry,
             log=self._log,
         )
-        own = self._settings.pool
-        services = PoolServices(self._picker, access_log, own) if own else Services(self._picker, access_log)
-        self._server.add_generic_rpc_handlers((services, Health()))
         for address in filter(None, (self._settings.listen, self._settings.health)):
             try:
-                self._server.add_insecure_port(address)
-            except RuntimeError as error:
+                if self._settings.pool:
+                    self._server.add_insecure_port(address)
+                else:
+                    await self._listener.open(address, Calls(self._picker, access_log))
+            except (OSError, RuntimeError) as error:
                 raise PortTakenError(f"the picker cannot listen on {address}") from error
-        await self._server.start()
+        if self._settings.pool:
+            services = PoolServices(self._picker, access_log, self._settings.pool)
+            self._server.add_generic_rpc_handlers((services, Health()))
+            await self._server.start()
         self._serving = True
         # What is there at the start stays: the collector need not look at it again, and requests make little garbage.
         gc.freeze()

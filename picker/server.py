@@ -1,33 +1,28 @@
-"""The gRPC server that Envoy talks to: exchanges (ext_proc) and access logs, on one port.
+"""Running exchanges: the rim that gives them clock, dice and names, and accounts for what they led to.
 
-An exchange without a body is one message each way, so its stream is served as if it were a unary call: the answer and
-the end of the stream leave in one batch, which costs a fifth less than a stream that is read and written message by
-message.  An exchange with a body is a stream of two messages each way, ended right after the second answer.
-gRPC chooses the handler by the metadata that Envoy sends with the stream's headers.
+Envoy calls over `picker.calls`; a gateway that a pool's own picker serves, over `picker.streams`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any
 
-import grpc
-
-from picker.access_log import AccessLog
 from picker.exchange import Exchange, Pool
 from picker.in_flight import InFlight
 from picker.logs import Log
 from picker.pools import Directory
 from picker.refusals import UNKNOWN_POOL, refuse
 from picker.telemetry import Telemetry
-from protos.pointsman.envoy.v1.access_log_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 STREAM_ACCESS_LOGS = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
+HEALTH = "/grpc.health.v1.Health/Check"
+# grpc.health.v1.HealthCheckResponse{status: SERVING}
+SERVING = b"\x08\x01"
 POOL_METADATA = "x-pointsman-pool"
 BODY_METADATA = "x-pointsman-body"
 MIRRORS_METADATA = "x-pointsman-mirrors"
@@ -48,7 +43,6 @@ SERVER_OPTIONS = (
 # How long a request may wait for a pool that Envoy knows already and the control plane has not told us of: less than
 # Envoy waits for us.
 _PATIENCE = 1.5
-_HANDLERS_LIMIT = 10_000
 
 
 class Picker:
@@ -162,112 +156,3 @@ class Picker:
         """Answer for a pool that nobody told us of."""
         self._telemetry.refuse(name, UNKNOWN_POOL)
         return refuse(UNKNOWN_POOL, "", name)
-
-
-class Services(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Finds the handler of each stream."""
-
-    def __init__(self, picker: Picker, access_log: AccessLog) -> None:
-        self._picker = picker
-        self._handlers: dict[tuple[str, str, bool, str], Any] = {}
-        self._access_logs = grpc.stream_unary_rpc_method_handler(
-            AccessLogStreams(access_log).stream,
-            request_deserializer=StreamAccessLogsMessage.FromString,
-            response_serializer=StreamAccessLogsResponse.SerializeToString,
-        )
-
-    def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401  (grpc has no types)
-        """Return the handler for a stream, by its method and metadata; None for what we do not serve."""
-        if handler_call_details.method == PROCESS:
-            pool = mirrors = envoy = ""
-            body_follows = False
-            for key, value in handler_call_details.invocation_metadata:
-                if key == POOL_METADATA:
-                    pool = value
-                elif key == BODY_METADATA:
-                    body_follows = value == "1"
-                elif key == MIRRORS_METADATA:
-                    mirrors = value
-                elif key == ENVOY_METADATA:
-                    envoy = value
-            known = self._handlers.get((pool, mirrors, body_follows, envoy))
-            return known or self._make(pool, mirrors, envoy, body_follows=body_follows)
-        if handler_call_details.method == STREAM_ACCESS_LOGS:
-            return self._access_logs
-        return None
-
-    def _make(self, pool: str, mirrors: str, envoy: str, *, body_follows: bool) -> Any:  # noqa: ANN401  (grpc has no types)
-        make = grpc.stream_stream_rpc_method_handler if body_follows else grpc.unary_unary_rpc_method_handler
-        how = _with_body if body_follows else _without_body
-        handle = how(self._picker, pool, tuple(mirrors.split(",")) if mirrors else (), envoy)
-        handler = make(handle, ProcessingRequest.FromString, ProcessingResponse.SerializeToString)
-        if len(self._handlers) >= _HANDLERS_LIMIT:
-            self._handlers.clear()
-        self._handlers[pool, mirrors, body_follows, envoy] = handler
-        return handler
-
-
-def _without_body(picker: Picker, name: str, mirrors: Sequence[str], envoy: str) -> Callable[..., Any]:
-    async def handle(request: ProcessingRequest, _context: object) -> ProcessingResponse:
-        pool = picker.find(name) or await picker.await_pool(name)
-        if pool is None:
-            return picker.refuse(name)
-        return picker.receive(picker.open(pool, body_follows=False, mirrors=mirrors), pool, envoy, request)
-
-    return handle
-
-
-def _with_body(picker: Picker, name: str, mirrors: Sequence[str], envoy: str) -> Callable[..., Any]:
-    async def handle(_requests: object, context: Any) -> None:  # noqa: ANN401  (grpc has no types)
-        pool = picker.find(name) or await picker.await_pool(name)
-        if pool is None:
-            await context.write(picker.refuse(name))
-            return
-        exchange = picker.open(pool, body_follows=True, mirrors=mirrors)
-        while not exchange.done:
-            request = await context.read()
-            if request is grpc.aio.EOF:
-                return
-            await context.write(picker.receive(exchange, pool, envoy, request))
-
-    return handle
-
-
-class AccessLogStreams:
-    """Reads access log streams, and notices when the last one of an Envoy ends.
-
-    Each of Envoy's workers has a stream of its own, opened with its first entry and ended only with Envoy.
-    """
-
-    def __init__(self, access_log: AccessLog) -> None:
-        self._access_log = access_log
-        self._open: dict[str, int] = {}
-
-    async def stream(
-        self, messages: AsyncIterator[StreamAccessLogsMessage], _context: object
-    ) -> StreamAccessLogsResponse:
-        """Take in one stream."""
-        envoy: str | None = None
-        gateway = ""
-        try:
-            async for message in messages:
-                if envoy is None:
-                    # Only a stream's first message says whose it is; the log of each Gateway has its own stream.
-                    envoy = message.identifier.node.id
-                    gateway = message.identifier.log_name
-                    self._open[envoy] = self._open.get(envoy, 0) + 1
-                self._access_log.receive(message, gateway)
-        finally:
-            if envoy is not None:
-                self._close(envoy)
-        return StreamAccessLogsResponse()
-
-    def _close(self, envoy: str) -> None:
-        self._open[envoy] -= 1
-        if self._open[envoy]:
-            return
-        del self._open[envoy]
-        self._access_log.close_stream(envoy)
-        if not self._open:
-            # Exchanges that do not say whose they are belong to one of those that are all gone.
-            self._access_log.close_stream("")

@@ -13,13 +13,9 @@ import grpc
 from picker.access_log import AccessLog
 from picker.duplex import Duplex
 from picker.exchange import MODEL_HEADER, NAMESPACE
-from picker.server import PROCESS, Picker
+from picker.server import HEALTH, PROCESS, SERVING, Picker
 from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry, StreamAccessLogsMessage
 from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
-
-_HEALTH = "/grpc.health.v1.Health/Check"
-# grpc.health.v1.HealthCheckResponse{status: SERVING}
-_SERVING = b"\x08\x01"
 
 
 class PoolServices(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
@@ -40,11 +36,11 @@ class Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
 
     def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401  (grpc has no types)
         """Return the handler of a call; None for what is not served."""
-        return grpc.unary_unary_rpc_method_handler(_serving) if handler_call_details.method == _HEALTH else None
+        return grpc.unary_unary_rpc_method_handler(_serving) if handler_call_details.method == HEALTH else None
 
 
 async def _serving(_request: bytes, _context: object) -> bytes:
-    return _SERVING
+    return SERVING
 
 
 def _process(picker: Picker, access_log: AccessLog, name: str) -> Callable[[object, Any], Awaitable[None]]:
