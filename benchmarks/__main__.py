@@ -4,27 +4,19 @@ Exit status: 0 measured (whether or not the targets are reached), 1 requests fai
 """
 
 import argparse
-import json
 import signal
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from benchmarks import envoys, load, manifests, measure, prompts, report
-from benchmarks.processes import Child, Processes, parts
-from pointsman import bootstrap
+from benchmarks import load, measure, peers, report
+from benchmarks.scene import FINDERS, STRATEGIES, Wanted, scene
 from pointsman.failure import Failure
-from pointsman.ports import free_port
 
-_PODS = ("127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.14")
-_FINDERS = ("json_to_metadata", "ai_protocol_manager")
-_PATIENCE = 60.0
-_PATH = "/v1/chat/completions"
+_PODS = (4, 32, 256)
+_ROUNDS, _QUICK_ROUNDS = 5, 2
 
 
 def main() -> int:
@@ -40,7 +32,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
     console.print(f"{report.machine()}; {plan.rounds} rounds of {plan.seconds} s for each line and case")
     try:
-        samples = _run(program, plan, arguments.only, console)
+        samples = _run(program, plan, arguments, console)
     except (load.LoadError, RuntimeError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -58,93 +50,52 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Pointsman beside bare Envoy.")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each line is measured (10)")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"how often each line is measured ({_ROUNDS})")
     parser.add_argument("--seconds", type=int, metavar="S", help="how long each measurement takes (1)")
-    parser.add_argument("--quick", action="store_true", help="two rounds")
-    parser.add_argument("--only", choices=_FINDERS, help="one way of finding the model only")
+    parser.add_argument("--quick", action="store_true", help="two rounds, with 32 pods and without peers")
+    parser.add_argument("--pods", type=int, nargs="+", metavar="N", help="how many pods there are (4 32 256)")
+    parser.add_argument("--only", choices=FINDERS, help="one way of finding the model only")
+    parser.add_argument("--strategy", choices=tuple(STRATEGIES), help="one strategy only")
+    parser.add_argument("--no-peers", action="store_true", help="without the routers of the Python package index")
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="another checkout, to be measured as well")
     parser.add_argument("--model-last", action="store_true", help="`model` is the last key of the request")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     arguments = parser.parse_args()
-    arguments.rounds = arguments.rounds or (2 if arguments.quick else 10)
+    arguments.rounds = arguments.rounds or (_QUICK_ROUNDS if arguments.quick else _ROUNDS)
     arguments.seconds = arguments.seconds or 1
+    arguments.pods = arguments.pods or ((32,) if arguments.quick else _PODS)
+    arguments.no_peers |= arguments.quick
     return arguments
 
 
-def _run(program: str, plan: measure.Plan, only: str | None, console: Console) -> list[measure.Sample]:
-    with tempfile.TemporaryDirectory(prefix="pointsman-bench-") as name, Processes(Path(name)) as processes:
-        bare, lines = _start(processes, Path(name), (only,) if only else _FINDERS)
-        status = console.status("") if console.is_terminal else None
-        if status is None:
-            return measure.measure(program, bare, lines, plan, lambda _: None)
-        with status:
-            return measure.measure(program, bare, lines, plan, status.update)
+def _run(program: str, plan: measure.Plan, arguments: argparse.Namespace, console: Console) -> list[measure.Sample]:
+    samples: list[measure.Sample] = []
+    with TemporaryDirectory(prefix="pointsman-peers-") as folder:
+        wanted = Wanted(
+            (arguments.only,) if arguments.only else FINDERS,
+            (arguments.strategy,) if arguments.strategy else tuple(STRATEGIES),
+            arguments.beside,
+            {} if arguments.no_peers else _install(Path(folder), console),
+        )
+        for pods in arguments.pods:
+            with scene(pods, wanted) as (bare, lines):
+                cases = tuple(measure.cases(pods, alone=pods == min(arguments.pods)))
+                if not console.is_terminal:
+                    samples += measure.measure(program, bare, lines, plan, cases, lambda _: None)
+                    continue
+                with console.status("") as status:
+                    samples += measure.measure(program, bare, lines, plan, cases, status.update)
+    return samples
 
 
-def _start(processes: Processes, folder: Path, finders: tuple[str, ...]) -> tuple[measure.Line, list[measure.Line]]:
-    """Start the servers, the bare gateway and a Pointsman for each way of finding the model; return what to measure."""
-    pods_port = free_port(_PODS[0])
-    bare_port = free_port()
-    servers = _envoy(processes, folder, "servers", envoys.model_servers(_PODS, pods_port))
-    gateway = _envoy(processes, folder, "envoy", envoys.bare_gateway(bare_port, _PODS, pods_port))
-    _await(servers, f"http://{_PODS[0]}:{pods_port}{_PATH}", manifests.PLAIN)
-    always = {"servers": servers.process.pid}
-    bare = measure.Line(
-        report.BARE, f"http://127.0.0.1:{bare_port}{_PATH}", manifests.PLAIN, {"envoy": gateway.process.pid, **always}
-    )
-    _await(gateway, bare.url, bare.model)
-    alone = measure.Line(report.SERVERS, f"http://{_PODS[0]}:{pods_port}{_PATH}", manifests.PLAIN, always, check=True)
-    lines = []
-    for finder in finders:
-        port = free_port()
-        own = folder / finder
-        own.mkdir()
-        manifests.write(own, port=port, pods=_PODS, pods_port=pods_port)
-        options = ("--model-finder", finder, "--concurrency", "1")
-        up = processes.start("up", (sys.executable, "-m", "pointsman", "up", str(own), *options))
-        url = f"http://127.0.0.1:{port}{_PATH}"
-        for model in (manifests.PLAIN, manifests.RENAMED):
-            _await(up, url, model)
-        _refuses_unknown(url)
-        pids = {**parts(up), **always}
-        lines.append(measure.Line(finder, url, manifests.PLAIN, pids))
-        lines.append(measure.Line(f"{finder} + body", url, manifests.RENAMED, pids))
-    return bare, [*lines, alone]
-
-
-def _envoy(processes: Processes, folder: Path, role: str, config: envoys.Config) -> Child:
-    path = folder / f"{role}.json"
-    path.write_text(json.dumps(config), encoding="utf-8")
-    return processes.start(role, bootstrap.command(bootstrap.binary(), path, concurrency=1))
-
-
-def _await(child: Child, url: str, model: str) -> None:
-    """Wait until a request is answered with success; RuntimeError when that does not happen."""
-    deadline = time.monotonic() + _PATIENCE
-    while _status(url, model) != 200:  # noqa: PLR2004  (OK)
-        child.check()
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{child.role}: {url} answers {_status(url, model)} for the model {model}")
-        time.sleep(0.1)
-
-
-def _refuses_unknown(url: str) -> None:
-    """RuntimeError unless requests are routed by their model: one that no rule serves is refused."""
-    status = _status(url, "unknown")
-    if status != 404:  # noqa: PLR2004  (Not Found)
-        raise RuntimeError(f"{url} answers {status} for a model that no rule serves: it does not route by the model")
-
-
-def _status(url: str, model: str) -> int:
-    request = urllib.request.Request(  # noqa: S310  (loopback)
-        url, data=prompts.chat(model, 600), headers={"content-type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310  (loopback)
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
+def _install(folder: Path, console: Console) -> dict[str, Path]:
+    installed = {}
+    for package in peers.PEERS:
+        try:
+            installed[package] = peers.install(folder, package)
+        except peers.Unavailable as unavailable:
+            console.print(f"{package} is left out: {unavailable}")
+    return installed
 
 
 if __name__ == "__main__":

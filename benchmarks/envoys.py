@@ -6,6 +6,8 @@ completion, about three times as fast as the bare gateway passes requests on.
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.vllm_page import Server
+
 Config = Mapping[str, object]
 
 ANSWER = (
@@ -31,7 +33,9 @@ _BUFFER: Config = {
 
 def model_servers(addresses: Sequence[str], port: int) -> Config:
     """Return the configuration of the model servers: completions, and the pages that a picker asks for."""
-    return {"static_resources": {"listeners": [_model_server(address, port) for address in addresses]}}
+    first, *others = addresses
+    listener = {**_model_server(first, port), "additional_addresses": [_address_of(each, port) for each in others]}
+    return {"static_resources": {"listeners": [listener]}}
 
 
 def bare_gateway(port: int, addresses: Sequence[str], servers_port: int) -> Config:
@@ -52,11 +56,15 @@ def bare_gateway(port: int, addresses: Sequence[str], servers_port: int) -> Conf
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 
+def _address_of(host: str, port: int) -> Config:
+    return {"address": _address(host, port)}
+
+
 def _model_server(address: str, port: int) -> Config:
     pages = {
         "/v1/chat/completions": ("application/json", ANSWER),
         "/v1/models": ("application/json", '{"object":"list","data":[{"id":"chat","object":"model"}]}'),
-        "/metrics": ("text/plain; version=0.0.4; charset=utf-8", metrics_page()),
+        "/metrics": ("text/plain; version=0.0.4; charset=utf-8", Server(0).page().decode()),
         "/health": ("text/plain", ""),
     }
     routes = [
@@ -96,26 +104,3 @@ def _listener(address: str, port: int, routes: Sequence[Config], filters: Sequen
 
 def _address(address: str, port: int) -> Config:
     return {"socket_address": {"address": address, "port_value": port}}
-
-
-def metrics_page() -> str:
-    """Return a page such as vLLM's: the figures that a picker reads, among histograms of about 20 KB."""
-    labels = 'engine="0",model_name="chat"'
-    lines = []
-    for name, value in (("num_requests_running", 3), ("num_requests_waiting", 0), ("kv_cache_usage_perc", 0.17)):
-        lines += [f"# HELP vllm:{name} ...", f"# TYPE vllm:{name} gauge", f"vllm:{name}{{{labels}}} {value}"]
-    for name in (
-        "time_to_first_token_seconds",
-        "inter_token_latency_seconds",
-        "e2e_request_latency_seconds",
-        "request_queue_time_seconds",
-        "request_prompt_tokens",
-        "request_generation_tokens",
-        "request_prefill_time_seconds",
-        "request_decode_time_seconds",
-        "iteration_tokens_total",
-    ):
-        lines += [f"# HELP vllm:{name} ...", f"# TYPE vllm:{name} histogram"]
-        lines += [f'vllm:{name}_bucket{{{labels},le="{bound}"}} {bound * 7}' for bound in range(1, 31)]
-        lines += [f"vllm:{name}_sum{{{labels}}} 4711.5", f"vllm:{name}_count{{{labels}}} 210"]
-    return "\n".join(lines) + "\n"

@@ -47,11 +47,6 @@ class LonePicker:
         return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
-def addresses(pods: int) -> list[str]:
-    """Return a loopback address for each pod."""
-    return [f"127.1.{number // 250}.{number % 250 + 1}" for number in range(pods)]
-
-
 @asynccontextmanager
 async def lone_picker(pool: Pool, pods: Sequence[str], answer: Callable[[int], bytes]) -> AsyncIterator[LonePicker]:
     """Start a picker for one pool; `answer` gives the page of the pod of that number, anew for each question."""

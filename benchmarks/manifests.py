@@ -1,4 +1,7 @@
-"""The folder of manifests that Pointsman is measured with: a gateway that routes two models, in one pool."""
+"""The folder of manifests that Pointsman is measured with: a gateway that routes three models.
+
+Two are of one pool, which picks by load; the third is of another, which looks at prompts too.  Both have all pods.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,14 +13,25 @@ PLAIN = "chat"
 RENAMED = "chat-latest"
 """The model that its servers know as `chat`: the picker sees the body and rewrites it."""
 
+CACHED = "chat-cached"
+"""The model of the pool that compares prompts: the picker sees the body."""
+
 _GATEWAY_API = "gateway.networking.k8s.io/v1"
 _INFERENCE = "inference.networking.x-k8s.io"
 _Manifest = Mapping[str, object]
+_POOL_OF = {PLAIN: "bench", RENAMED: "bench", CACHED: "bench-cached"}
 
 
 def write(folder: Path, *, port: int, pods: Sequence[str], pods_port: int) -> None:
     """Write the manifests: a Gateway on `port`, and Pods at the addresses `pods`, all on `pods_port`."""
-    documents = [*_gateway(port), *_pool(pods_port), *_models(), _route(), *(_pod(address) for address in pods)]
+    documents = [
+        *_gateway(port),
+        _pool("bench", "DEFAULT", pods_port),
+        _pool("bench-cached", "PREFIX_CACHE", pods_port),
+        *(_model(name, pool) for name, pool in _POOL_OF.items()),
+        _route(),
+        *(_pod(address) for address in pods),
+    ]
     text = "---\n".join(json.dumps(document) + "\n" for document in documents)
     (folder / "manifests.yaml").write_text(text, encoding="utf-8")
 
@@ -52,43 +66,40 @@ def _gateway(port: int) -> list[_Manifest]:
     ]
 
 
-def _pool(pods_port: int) -> list[_Manifest]:
-    return [
-        {
-            "apiVersion": f"{_INFERENCE}/v1alpha2",
-            "kind": "InferencePool",
-            "metadata": {"name": "bench"},
-            "spec": {
-                "selector": {"app": "bench"},
-                "targetPortNumber": pods_port,
-                "extensionRef": {"name": "bench-picker"},
-            },
-        }
-    ]
+def _pool(name: str, strategy: str, pods_port: int) -> _Manifest:
+    return {
+        "apiVersion": f"{_INFERENCE}/v1alpha2",
+        "kind": "InferencePool",
+        "metadata": {"name": name, "annotations": {"inference.networking.x-k8s.io/routing-strategy": strategy}},
+        "spec": {
+            "selector": {"app": "bench"},
+            "targetPortNumber": pods_port,
+            "extensionRef": {"name": "bench-picker"},
+        },
+    }
 
 
-def _models() -> list[_Manifest]:
-    return [
-        {
-            "apiVersion": f"{_INFERENCE}/v1alpha2",
-            "kind": "InferenceModel",
-            "metadata": {"name": name},
-            "spec": {
-                "modelName": name,
-                "criticality": "Critical",
-                "poolRef": {"name": "bench"},
-                "targetModels": [{"name": PLAIN, "weight": 100}],
-            },
-        }
-        for name in (PLAIN, RENAMED)
-    ]
+def _model(name: str, pool: str) -> _Manifest:
+    return {
+        "apiVersion": f"{_INFERENCE}/v1alpha2",
+        "kind": "InferenceModel",
+        "metadata": {"name": name},
+        "spec": {
+            "modelName": name,
+            "criticality": "Critical",
+            "poolRef": {"name": pool},
+            "targetModels": [{"name": PLAIN if name == RENAMED else name, "weight": 100}],
+        },
+    }
 
 
 def _route() -> _Manifest:
-    pool = {"group": _INFERENCE, "kind": "InferencePool", "name": "bench"}
     rules = [
-        {"matches": [{"headers": [{"name": "X-Gateway-Model-Name", "value": name}]}], "backendRefs": [pool]}
-        for name in (PLAIN, RENAMED)
+        {
+            "matches": [{"headers": [{"name": "X-Gateway-Model-Name", "value": name}]}],
+            "backendRefs": [{"group": _INFERENCE, "kind": "InferencePool", "name": pool}],
+        }
+        for name, pool in _POOL_OF.items()
     ]
     return {
         "apiVersion": _GATEWAY_API,
@@ -99,7 +110,7 @@ def _route() -> _Manifest:
 
 
 def _pod(address: str) -> _Manifest:
-    name = "bench-" + address.rpartition(".")[2]
+    name = "bench-" + address.replace(".", "-")
     ready = {"type": "Ready", "status": "True"}
     return {
         "apiVersion": "v1",

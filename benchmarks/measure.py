@@ -29,8 +29,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of load."""
+    """One kind of load, with so many pods."""
 
+    pods: int
     prompt: str
     connections: int
 
@@ -73,22 +74,27 @@ class Plan:
     model_last: bool = False
 
 
-def cases() -> Iterator[Case]:
-    """Yield the kinds of load in the order in which they are shown."""
+def cases(pods: int, *, alone: bool) -> Iterator[Case]:
+    """Yield the kinds of load in the order in which they are shown; `alone`: with a single connection too."""
     for prompt in SIZES:
         for connections in CONNECTIONS:
-            yield Case(prompt, connections)
+            if alone or connections == max(CONNECTIONS):
+                yield Case(pods, prompt, connections)
 
 
-def measure(program: str, bare: Line, lines: Sequence[Line], plan: Plan, told: Callable[[str], None]) -> list[Sample]:
+def measure(
+    program: str, bare: Line, lines: Sequence[Line], plan: Plan, cases: Sequence[Case], told: Callable[[str], None]
+) -> list[Sample]:
     """Run all rounds. The order of the lines turns round with each, so that no line is always the one after another."""
     samples: list[Sample] = []
     for number in range(plan.rounds):
         present = [line for line in (bare, *lines) if number % _CHECKED == 0 or not line.check]
         if number % 2:
             present.reverse()
-        for case in cases():
-            told(f"round {number + 1} of {plan.rounds}: {case.prompt}, {case.connections} connections")
+        for case in cases:
+            told(
+                f"{case.pods} pods, round {number + 1} of {plan.rounds}: {case.prompt}, {case.connections} connections"
+            )
             taken = [_sample(program, line, case, plan, number) for line in present]
             base = next(sample.rate for sample in taken if sample.line == bare.name)
             samples += [_with_ratio(sample, base) for sample in taken]
@@ -101,11 +107,12 @@ def results(samples: Sequence[Sample]) -> list[Result]:
     for sample in samples:
         together.setdefault((sample.case, sample.line), []).append(sample)
     lines = dict.fromkeys(sample.line for sample in samples)
-    return [_result(together[case, line]) for case in cases() for line in lines if (case, line) in together]
+    cases = dict.fromkeys(sample.case for sample in samples)
+    return [_result(together[case, line]) for case in cases for line in lines if (case, line) in together]
 
 
 def _sample(program: str, line: Line, case: Case, plan: Plan, number: int) -> Sample:
-    body = prompts.chat(line.model, SIZES[case.prompt], model_last=plan.model_last)
+    body = prompts.chat(line.model, SIZES[case.prompt], number=number, model_last=plan.model_last)
     before = {role: cpu_seconds(pid) for role, pid in line.pids.items()}
     answered = load.run(program, load.Load(line.url, body, case.connections, plan.seconds))
     cpu = {"wrk": answered.cpu * 1e6 / answered.requests}

@@ -16,8 +16,9 @@ import time
 import grpc
 import uvloop
 
-from benchmarks.lone_picker import CLUSTER, POOL, Envoy, addresses, lone_picker, messages
+from benchmarks.lone_picker import CLUSTER, POOL, Envoy, lone_picker, messages
 from benchmarks.prompts import chat
+from benchmarks.scene import addresses
 from benchmarks.vllm_page import pages
 from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_DEFAULT, STRATEGY_PREFIX_CACHE, Pool
 

@@ -51,8 +51,18 @@ class Processes:
                 child.process.kill()
                 child.process.wait()
 
-    def start(self, role: str, argv: Sequence[str]) -> Child:
-        """Start a process in a session of its own, so that Ctrl-C reaches only this one; its output goes to a file."""
+    def start(
+        self,
+        role: str,
+        argv: Sequence[str],
+        *,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Child:
+        """Start a process in a session of its own, so that Ctrl-C reaches only this one; its output goes to a file.
+
+        It runs in `folder` (where this one does), with `environment` beside this one's.
+        """
         log = self._folder / f"{len(self._children)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -60,6 +70,8 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
                 start_new_session=True,
                 preexec_fn=die_with(os.getpid()),  # noqa: PLW1509  (this process has one thread)
             )

@@ -6,16 +6,17 @@ import json
 _SENTENCE = 'The logbook for that winter records "late" trains, snow on the points and one broken lamp.\n'
 
 
-def chat(model: str, size: int, *, model_last: bool = False) -> bytes:
-    """Return a request of `size` bytes: a system message and one long user message.
+def chat(model: str, size: int, *, number: int = 0, model_last: bool = False) -> bytes:
+    """Return a request of `size` bytes: a system message and one long user message, another one for each number.
 
     `model` is the first key, as in most documentation, or the last one. ValueError when `size` is too small.
     """
-    room = size - len(_request(model, "", model_last=model_last))
+    begins = f"{number}. "
+    room = size - len(_request(model, begins, model_last=model_last))
     if room < 0:
         raise ValueError(f"{size} bytes have no room for a prompt: {size - room} bytes are around it")
     sentences, dots = divmod(room, len(json.dumps(_SENTENCE)) - len('""'))
-    return _request(model, _SENTENCE * sentences + "." * dots, model_last=model_last)
+    return _request(model, begins + _SENTENCE * sentences + "." * dots, model_last=model_last)
 
 
 def _request(model: str, prompt: str, *, model_last: bool) -> bytes:

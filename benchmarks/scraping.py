@@ -18,7 +18,8 @@ from statistics import median
 import grpc
 import uvloop
 
-from benchmarks.lone_picker import CLUSTER, POOL, Envoy, addresses, lone_picker, messages
+from benchmarks.lone_picker import CLUSTER, POOL, Envoy, lone_picker, messages
+from benchmarks.scene import addresses
 from benchmarks.vllm_page import pages
 from protos.pointsman.picker.v1.pool_pb2 import Pool
 
