@@ -11,9 +11,11 @@ demo: $(READY)
 examples: $(READY)
 	@$(BIN)/python examples
 
-# The tests with real Envoy run one after the other, since some of them hold the gateway to times.
+# The tests with real Envoy run one after the other, since some of them hold the gateway to times. Those on Kubernetes
+# need Linux and root, and Go or ready binaries; POINTSMAN_KUBERNETES=0 does without.
 test: lint fast
 	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/kubernetes
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -21,9 +23,9 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tests that need no Envoy.
+# The tests that need neither Envoy nor Kubernetes.
 fast: $(READY)
-	$(BIN)/python -m pytest tests --ignore tests/integration -n auto
+	$(BIN)/python -m pytest tests --ignore tests/integration --ignore tests/kubernetes -n auto
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -35,12 +37,13 @@ protos: $(READY)
 	PYTHON=$(BIN)/python sh protos/generate.sh
 
 # The environment is made once and made again only when the lock file changes.
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml tests/minikluster/pyproject.toml
 	@echo 'Setting up .venv (once; takes about a minute) ...'
 	@$(PYTHON) -c 'import sys; sys.exit("Pointsman needs Python 3.11 or later: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+	  --editable tests/minikluster
 	@touch $@
 
 lock:

@@ -12,14 +12,11 @@ from resources import (
     HTTPRoute,
     HTTPRouteMatch,
     HTTPRouteRule,
-    Listener,
 )
 from translators import ir
 from translators.expressions import flaw
 from translators.headers import MODEL
-from translators.resolve import filters
 from translators.resolve.backends import Backends, Reference
-from translators.resolve.filters import RuleFilters
 from translators.resolve.policies import NOT_BUILT, BackendSettings
 
 ACCEPTED = "Accepted"
@@ -41,7 +38,6 @@ class Rule:
     problems: tuple[ir.Problem, ...]
     refusal: str
     mirrors: tuple[ir.Mirror, ...]
-    filters: RuleFilters
 
 
 def rules_of(route: HTTPRoute, backends: Backends) -> tuple[Rule, ...]:
@@ -57,9 +53,13 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         for path in route.unbuilt
         if path.startswith(where) or not path.startswith("spec.rules[")
     ]
-    problems += filters.problems_of(rule.filters, f"{where}.filters")
-    for number, ref in enumerate(rule.backend_refs):
-        problems += filters.problems_of(ref.filters, f"{where}.backendRefs[{number}].filters")
+    # Envoy mirrors what a route takes, not what one of its clusters gets.
+    problems += [
+        ir.Problem(ACCEPTED, "UnsupportedValue", NOT_BUILT, f"{where}.backendRefs[{number}].filters[{each}]")
+        for number, ref in enumerate(rule.backend_refs)
+        for each, step in enumerate(ref.filters)
+        if step.request_mirror
+    ]
     matches = []
     for number, match in enumerate(rule.matches):
         flaws = _flaws(match, f"{where}.matches[{number}]")
@@ -73,13 +73,11 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         if isinstance(found, ir.Problem):
             problems.append(found)
         backend = None if isinstance(found, ir.Problem) else found
-        headers = filters.headers_of(ref.filters)
-        shares.append(ir.Weighted(ref.weight, backend, ref.kind == "InferencePool", headers.request, headers.response))
+        shares.append(ir.Weighted(ref.weight, backend, to_pool=ref.kind == "InferencePool"))
     split = any(isinstance(share.backend, ir.Pool) and share.backend.split for share in shares)
     mirrors, broken = _mirrors(route, rule, where, backends, split=split)
     problems += broken
-    meant = filters.filters_of(rule)
-    if not rule.backend_refs and not refusal and meant.redirect is None:
+    if not rule.backend_refs and not refusal:
         refusal = f"HTTPRoute {route.key.namespace}/{route.key.name}: {where} has no backendRefs."
     timeouts = rule.timeouts
     return Rule(
@@ -92,7 +90,6 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         problems=tuple(problems),
         refusal=refusal,
         mirrors=mirrors,
-        filters=meant,
     )
 
 
@@ -168,11 +165,8 @@ def _first_of_each(
     return tuple(result.values())
 
 
-def routes_of(
-    route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[BackendSettings], listener: Listener
-) -> Iterable[ir.Route]:
-    """Yield a route for each match of each rule; `settings` are the policies of each rule on this listener."""
-    tls = listener.protocol == "HTTPS"
+def routes_of(route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[BackendSettings]) -> Iterable[ir.Route]:
+    """Yield a route for each match of each rule; `settings` are the policies of each rule where it is attached."""
     name = f"httproute/{route.key.namespace}/{route.key.name}"
     for rule, policy in zip(rules, settings, strict=True):
         timeout = rule.timeout if rule.timeout is not None else policy.request_timeout
@@ -187,11 +181,6 @@ def routes_of(
                 attempt_timeout=rule.attempt_timeout,
                 refusal=rule.refusal or policy.refusal,
                 mirrors=rule.mirrors,
-                request_headers=rule.filters.headers.request,
-                response_headers=rule.filters.headers.response,
-                redirect=rule.filters.redirect and rule.filters.redirect.on(listener.port, tls=tls),
-                rewrite=rule.filters.rewrite,
-                cors=rule.filters.cors,
             )
 
 
