@@ -18,6 +18,21 @@ from resources.core import (
 from resources.decoding import KINDS, Decoded, DecodeError, decode
 from resources.durations import Duration
 from resources.envoy_proxy import EnvoyProxy, EnvoyProxyProvider, EnvoyProxySpec
+from resources.fields import is_header_name, is_path
+from resources.filters import (
+    BackendObjectReference,
+    Fraction,
+    HTTPBackendFilter,
+    HTTPCORSFilter,
+    HTTPHeader,
+    HTTPHeaderFilter,
+    HTTPPathModifier,
+    HTTPRequestMirrorFilter,
+    HTTPRequestRedirectFilter,
+    HTTPRouteFilter,
+    HTTPURLRewriteFilter,
+    Method,
+)
 from resources.gateway import (
     GATEWAY_GROUP,
     AllowedRoutes,
@@ -113,20 +128,15 @@ from resources.policies import (
 )
 from resources.quantities import Quantity
 from resources.routes import (
-    BackendObjectReference,
-    Fraction,
     HTTPBackendRef,
     HTTPHeaderMatch,
     HTTPPathMatch,
     HTTPQueryParamMatch,
-    HTTPRequestMirrorFilter,
     HTTPRoute,
-    HTTPRouteFilter,
     HTTPRouteMatch,
     HTTPRouteRule,
     HTTPRouteSpec,
     HTTPRouteTimeouts,
-    Method,
     ParentReference,
 )
 from resources.traffic import (
@@ -220,18 +230,25 @@ __all__ = [
     "GatewayClassSpec",
     "GatewayInfrastructure",
     "GatewaySpec",
+    "HTTPBackendFilter",
     "HTTPBackendRef",
+    "HTTPCORSFilter",
     "HTTPGetAction",
+    "HTTPHeader",
+    "HTTPHeaderFilter",
     "HTTPHeaderMatch",
     "HTTPPathMatch",
+    "HTTPPathModifier",
     "HTTPQueryParamMatch",
     "HTTPRequestMirrorFilter",
+    "HTTPRequestRedirectFilter",
     "HTTPRoute",
     "HTTPRouteFilter",
     "HTTPRouteMatch",
     "HTTPRouteRule",
     "HTTPRouteSpec",
     "HTTPRouteTimeouts",
+    "HTTPURLRewriteFilter",
     "HorizontalPodAutoscaler",
     "InferenceModel",
     "InferenceModelRewrite",
@@ -316,4 +333,6 @@ __all__ = [
     "XInferencePool",
     "XInferencePoolSpec",
     "decode",
+    "is_header_name",
+    "is_path",
 ]

@@ -45,6 +45,8 @@ _CONTROLLER = (
     r"/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z"
 )
 _PROTOCOL = r"^([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]+)*/[A-Za-z0-9]+)\Z"
+# "*", or a scheme, a host that may begin with "*", and perhaps a port.
+_ORIGIN = r"^(\*|https?://((\*\.)?([a-zA-Z0-9\-]+\.)*[a-zA-Z0-9\-]+|\*)(:[0-9]{1,5})?)\Z"
 _LABEL_KEY = (
     r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
     r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z"
@@ -61,6 +63,7 @@ PATTERN_WORDS: Mapping[str, str] = {
     _HEADER_NAME: "a header name",
     _CONTROLLER: "a domain and a path, like example.com/controller",
     _PROTOCOL: "a protocol's name, possibly after a domain and '/'",
+    _ORIGIN: "an origin, like https://*.example.com, or '*'",
     _LABEL_KEY: "a label's key",
     _LABEL_VALUE: "a label's value",
 }
@@ -75,11 +78,15 @@ HeaderName = Annotated[str, Meta(min_length=1, max_length=256, pattern=_HEADER_N
 ControllerName = Annotated[str, Meta(min_length=1, max_length=253, pattern=_CONTROLLER)]
 Protocol = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PROTOCOL)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+Origin = Annotated[str, Meta(min_length=1, max_length=253, pattern=_ORIGIN)]
 LabelKey = Annotated[str, Meta(min_length=1, max_length=317, pattern=_LABEL_KEY)]
 LabelValue = Annotated[str, Meta(max_length=63, pattern=_LABEL_VALUE)]
 Labels = Mapping[LabelKey, LabelValue]
 
 _subdomain = re.compile(_SUBDOMAIN)
+_header_name = re.compile(_HEADER_NAME)
+# The characters of a path (RFC 3986, pchar), as the API server takes them.
+_path = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+\Z")
 _MAX_SUBDOMAIN = 253
 
 
@@ -94,3 +101,13 @@ def check_address(field: str, text: str) -> None:
 def is_subdomain(text: str) -> bool:
     """Whether the text can name an object (RFC 1123 subdomain)."""
     return len(text) <= _MAX_SUBDOMAIN and _subdomain.match(text) is not None
+
+
+def is_path(text: str) -> bool:
+    """Whether the text holds nothing but what a path may (RFC 3986)."""
+    return _path.match(text) is not None
+
+
+def is_header_name(text: str) -> bool:
+    """Whether the text can name a header (RFC 9110)."""
+    return _header_name.match(text) is not None

@@ -1,9 +1,7 @@
 """HTTPRoute of the Gateway API."""
 
-import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 from msgspec.structs import force_setattr
@@ -20,18 +18,22 @@ from resources.fields import (
     Port,
     ReferenceName,
     Subdomain,
+    is_path,
+)
+from resources.filters import (
+    BackendObjectReference,
+    HTTPBackendFilter,
+    HTTPRouteFilter,
+    Method,
+    check_filters,
 )
 from resources.gateway import GATEWAY_GROUP
 from resources.meta import Object
-
-Method = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]
 
 _MAX_MATCHES = 128
 # What a path of a match may not hold: a client's path is normalised before it is compared (Gateway API, HTTPPathMatch).
 _FORBIDDEN_IN_PATH = ("//", "/./", "/../", "%2f", "%2F", "#")
 _FORBIDDEN_PATH_ENDS = ("/..", "/.")
-# The characters of a path (RFC 3986, pchar), as the API server takes them.
-_PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+\Z")
 
 
 class ParentReference(Fields, frozen=True, kw_only=True):
@@ -56,7 +58,7 @@ class HTTPPathMatch(Fields, frozen=True, kw_only=True):
             return
         if not self.value.startswith("/"):
             raise FieldError("value", "must start with '/'")
-        if _PATH.match(self.value) is None:
+        if not is_path(self.value):
             raise FieldError("value", "must be a path: letters, digits, -._~!$&'()*+,;=:@/ and %XX")
         for part in _FORBIDDEN_IN_PATH:
             if part in self.value:
@@ -91,77 +93,16 @@ class HTTPRouteMatch(Fields, frozen=True, kw_only=True):
     method: Method | None = None
 
 
-class BackendObjectReference(Fields, frozen=True, kw_only=True):
-    """A backend; no `namespace` means the route's own."""
-
-    group: Group = ""
-    kind: Kind = "Service"
-    name: ReferenceName
-    namespace: DnsLabel | None = None
-    port: Port | None = None
-
-    def __post_init__(self) -> None:
-        if self.port is None and (self.group, self.kind) == ("", "Service"):
-            raise FieldError("port", "is required when the backend is a Service")
-
-
-class Fraction(Fields, frozen=True, kw_only=True):
-    """A share of requests."""
-
-    numerator: Annotated[int, Meta(ge=0, lt=1 << 31)]
-    denominator: Annotated[int, Meta(ge=1, lt=1 << 31)] = 100
-
-    def __post_init__(self) -> None:
-        if self.numerator > self.denominator:
-            raise FieldError("numerator", "must not be greater than the denominator")
-
-
-class HTTPRequestMirrorFilter(Fields, frozen=True, kw_only=True):
-    """Where copies of requests go, and of how many: all, unless `percent` or `fraction` says otherwise."""
-
-    backend_ref: BackendObjectReference
-    percent: Annotated[int, Meta(ge=0, le=100)] | None = None
-    fraction: Fraction | None = None
-
-    def __post_init__(self) -> None:
-        if self.percent is not None and self.fraction is not None:
-            raise FieldError("fraction", "only one of percent and fraction may be set")
-
-
-class HTTPRouteFilter(Fields, frozen=True, kw_only=True):
-    """A step between request and backend.
-
-    A type that is unknown decodes too, so that the rule which asks for it can answer 500 instead of going without.
-    """
-
-    BUILT_TYPES: ClassVar[frozenset[str]] = frozenset({"RequestMirror"})
-
-    type: Annotated[str, Meta(min_length=1)]
-    request_header_modifier: Mapping[str, Any] | None = None
-    response_header_modifier: Mapping[str, Any] | None = None
-    request_mirror: HTTPRequestMirrorFilter | None = None
-    request_redirect: Mapping[str, Any] | None = None
-    url_rewrite: Mapping[str, Any] | None = None
-    extension_ref: Mapping[str, Any] | None = None
-    cors: Mapping[str, Any] | None = None
-    external_auth: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.type == "RequestMirror") != (self.request_mirror is not None):
-            raise FieldError("requestMirror", "must be set if the type is RequestMirror, and only then")
-
-    def __hash__(self) -> int:
-        return hash((self.type, self.request_mirror))
-
-
-Filters = Annotated[tuple[HTTPRouteFilter, ...], Meta(max_length=16)]
-
-
 class HTTPBackendRef(BackendObjectReference, frozen=True, kw_only=True):
     """Where a share of a rule's requests goes."""
 
     weight: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
-    filters: Filters = ()
+    filters: Annotated[tuple[HTTPBackendFilter, ...], Meta(max_length=16)] = ()
+
+    def __post_init__(self) -> None:
+        # No super() in a class with slots that msgspec makes anew.
+        BackendObjectReference.__post_init__(self)
+        check_filters(self.filters)
 
 
 class HTTPRouteTimeouts(Fields, frozen=True, kw_only=True):
@@ -182,7 +123,7 @@ class HTTPRouteRule(Fields, frozen=True, kw_only=True):
 
     name: Subdomain | None = None
     matches: Annotated[tuple[HTTPRouteMatch, ...], Meta(max_length=64)] = (HTTPRouteMatch(),)
-    filters: Filters = ()
+    filters: Annotated[tuple[HTTPRouteFilter, ...], Meta(max_length=16)] = ()
     backend_refs: Annotated[tuple[HTTPBackendRef, ...], Meta(max_length=16)] = ()
     timeouts: HTTPRouteTimeouts = HTTPRouteTimeouts()
 
@@ -190,6 +131,15 @@ class HTTPRouteRule(Fields, frozen=True, kw_only=True):
         # A rule without matches takes every request (Gateway API, HTTPRouteRule.matches).
         if not self.matches:
             force_setattr(self, "matches", (HTTPRouteMatch(),))
+        check_filters(self.filters)
+        for index, each in enumerate(self.filters):
+            if each.request_redirect is not None and self.backend_refs:
+                raise FieldError(f"filters[{index}]", "a rule with RequestRedirect must have no backendRefs")
+            if each.path is None or each.path.type != "ReplacePrefixMatch":
+                continue
+            if len(self.matches) > 1 or self.matches[0].path.type != "PathPrefix":
+                field = f"filters[{index}].{'requestRedirect' if each.request_redirect else 'urlRewrite'}.path"
+                raise FieldError(field, "ReplacePrefixMatch needs just one match, with a path of type PathPrefix")
 
 
 class HTTPRouteSpec(Fields, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ One that Envoy cannot compile would make it refuse the whole route table, so eac
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import re2
@@ -36,3 +37,14 @@ def flaw(expression: str) -> str | None:
 def matches(expression: str, text: str) -> bool:
     """Whether a valid expression matches the whole text."""
     return re2.compile(expression.encode(), _OPTIONS).fullmatch(text.encode()) is not None
+
+
+def prefix_removal(prefix: str) -> str:
+    """Return the expression for a path's prefix and the slashes behind it."""
+    return f"^{re.escape(prefix)}/*"
+
+
+def origin(pattern: str) -> str:
+    """Return the expression for the origins that a pattern with "*" in its host means (HTTPCORSFilter.allowOrigins)."""
+    # A host's characters only, so that "*" ends where the host does; it stands for any number of labels.
+    return "(?i)" + "[a-z0-9.-]+".join(map(re.escape, pattern.split("*")))

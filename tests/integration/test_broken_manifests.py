@@ -124,7 +124,7 @@ def conditions(report: Any, kind: str, name: str) -> list[Any]:
 
 
 async def test_a_filter_that_is_not_built_is_never_ignored(running: Running, folder: Path) -> None:
-    rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": "elsewhere"}}
+    rewrite = {"type": "ExternalAuth", "externalAuth": {"protocol": "HTTP"}}
     plain = kinds.rule(kinds.to_pool("chat"), headers={"case": "plain"})
     filtered = kinds.rule(kinds.to_pool("chat"), headers={"case": "filtered"}, filters=[rewrite])
     kinds.write(folder / "extra.yaml", kinds.route("extra", plain, filtered))

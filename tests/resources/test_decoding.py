@@ -206,7 +206,10 @@ class TestRefusals:
                 mirrored({"backendRef": TO_A, "fraction": {"numerator": 2, "denominator": 1}}),
                 "fraction.numerator: must",
             ),
-            (mirrored({"backendRef": TO_A}, "CORS"), "filters[0].requestMirror: must be set if the type is Req"),
+            (
+                mirrored({"backendRef": TO_A}, "ExternalAuth"),
+                "filters[0].requestMirror: must be set if the type is Req",
+            ),
             ({"rules": [{"filters": [{"type": "RequestMirror"}]}]}, "filters[0].requestMirror: must be set if"),
             ({"rules": [{}] * 17}, "spec.rules: expected array of length <= 16"),
         ],
@@ -401,7 +404,10 @@ class TestPolicies:
 
 class TestUnbuiltAndIgnored:
     def test_a_known_field_that_is_not_built_is_recorded(self) -> None:
-        rules: list[Document] = [{"retry": {"attempts": 3}}, {"backendRefs": [{**POOL, "filters": [{"type": "CORS"}]}]}]
+        rules: list[Document] = [
+            {"retry": {"attempts": 3}},
+            {"backendRefs": [{**POOL, "filters": [{"type": "ExternalAuth"}]}]},
+        ]
         found = decode(route(*rules))
         assert found.object is not None
         assert found.object.unbuilt == ("spec.rules[0].retry", "spec.rules[1].backendRefs[0].filters[0]")

@@ -112,7 +112,7 @@ class _Static:
         made = deepcopy(table)
         known = {each.name for each in self._all(cluster.Cluster)}
         for action in (each.route for host in made.virtual_hosts for each in host.routes if each.route is not None):
-            if action.cluster:
+            if action.cluster and action.cluster != _NOWHERE:
                 assert action.cluster in known
                 action.cluster = f"{self.name}/{action.cluster}"
             for mirror in action.request_mirror_policies:

@@ -113,6 +113,20 @@ def deployment(app: str, flags: str, *, replicas: int = 1, port: int = 8000, **t
     return _manifest("apps/v1", "Deployment", app, spec)
 
 
+def served_at(name: str, address: str, target: int, *, port: int = 8000) -> tuple[Manifest, Manifest]:
+    """A Service without pods, and the endpoint that it has."""
+    made = _manifest("v1", "Service", name, {"ports": [{"name": "http", "port": port}]})
+    endpoints = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": target}],
+        "endpoints": [{"addresses": [address]}],
+    }
+    return made, endpoints
+
+
 def service(app: str, *, port: int = 8000) -> Manifest:
     spec = {"selector": {"app": app}, "ports": [{"name": "http", "port": port, "targetPort": port}]}
     return _manifest("v1", "Service", app, spec)

@@ -163,7 +163,51 @@ matches = record(
     method=st.sampled_from(["GET", "POST"]),
 )
 weights = st.sampled_from([1, 2, 3, 0, 1_000_000])
-unbuilt_filters = record({"type": st.sampled_from(["URLRewrite", "CORS", "Unheard"])})
+unbuilt_filters = record({"type": st.sampled_from(["ExternalAuth", "Unheard"])})
+odd_texts = st.sampled_from(["a", "100%", "%REQ(a)%", "é", "a b", "%", "a", "a", "a\r\nb"])
+written = record({"name": st.sampled_from(["x-a", "X-A", "x-b", "x-a", "x-b", "host"]), "value": odd_texts})
+header_changes = record(
+    {"set": st.lists(written, max_size=2, unique_by=lambda each: str(each["name"]))},
+    add=st.lists(written, max_size=2, unique_by=lambda each: str(each["name"])),
+    remove=rarely(st.lists(st.sampled_from(["x-a", "X-B", "host", "a b", ""]), max_size=2, unique=True)),
+)
+header_filters = st.one_of(
+    record({"type": "RequestHeaderModifier", "requestHeaderModifier": header_changes}),
+    record({"type": "ResponseHeaderModifier", "responseHeaderModifier": header_changes}),
+)
+new_paths = st.sampled_from(["", "/", "/x", "/x/", "/50%25", "/x", "/x/y", "x", "/a?b", "/a\\1"])
+path_changes = st.one_of(
+    new_paths.map(lambda path: {"type": "ReplaceFullPath", "replaceFullPath": path}),
+    new_paths.map(lambda path: {"type": "ReplacePrefixMatch", "replacePrefixMatch": path}),
+)
+redirect_filters = record(
+    {
+        "type": "RequestRedirect",
+        "requestRedirect": record(
+            {},
+            scheme=st.sampled_from(["http", "https"]),
+            hostname=st.just("a.org"),
+            path=path_changes,
+            port=ports,
+            statusCode=st.sampled_from([301, 302, 303, 307, 308]),
+        ),
+    }
+)
+rewrite_filters = record(
+    {"type": "URLRewrite", "urlRewrite": record({"path": path_changes}, hostname=st.just("a.org"))}
+)
+cors_filters = record(
+    {
+        "type": "CORS",
+        "cors": record(
+            {},
+            allowOrigins=st.sampled_from([["*"], ["https://a.org", "http://*.b.org:80"], [f"https://*.{'long' * 30}"]]),
+            allowMethods=st.sampled_from([["*"], ["GET"]]),
+            exposeHeaders=st.sampled_from([["*"], ["x-a"]]),
+            allowCredentials=st.booleans(),
+        ),
+    }
+)
 mirrored = st.one_of(
     record({"name": names, "port": ports}, namespace=rarely(namespaces)),
     record({"name": names, "kind": "InferencePool", "group": pool_groups}),
@@ -182,9 +226,20 @@ mirrors = record(
         ),
     }
 )
-filters = lists(st.one_of(unbuilt_filters, mirrors), most=1)
+built_filters = st.lists(
+    st.one_of(header_filters, rewrite_filters, cors_filters, mirrors),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda each: str(each["type"]),
+)
+filters = lists(unbuilt_filters, most=1)
 backend_refs = st.one_of(
-    record({"name": names, "port": ports}, namespace=rarely(namespaces), weight=weights, filters=rarely(filters)),
+    record(
+        {"name": names, "port": ports},
+        namespace=rarely(namespaces),
+        weight=weights,
+        filters=st.one_of(st.just([]), st.just([]), lists(header_filters, 1, 1), rarely(filters)),
+    ),
     record(
         {"name": names, "kind": "InferencePool", "group": pool_groups},
         namespace=rarely(namespaces),
@@ -196,7 +251,7 @@ rules = record(
     {"backendRefs": st.one_of(lists(backend_refs, 1), lists(backend_refs, 1), st.just([]))},
     name=names,
     matches=lists(matches),
-    filters=st.one_of(st.just([]), st.just([]), lists(mirrors), rarely(filters)),
+    filters=st.one_of(st.just([]), st.just([]), lists(mirrors), built_filters, rarely(filters)),
     timeouts=record({}, request=durations, backendRequest=durations),
     retry=rarely(st.just({"attempts": 1})),
 )
@@ -236,6 +291,12 @@ services = an_object(
         type=rarely(st.just("ExternalName")),
     ),
 )
+_SOUND_SERVICE: Document = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "a"},
+    "spec": {"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 8080, "appProtocol": "kubernetes.io/h2c"}]},
+}
 addresses = st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1"])
 slices = record(
     {
@@ -427,3 +488,34 @@ histories: st.SearchStrategy[list[list[Change]]] = st.tuples(
 ).map(lambda drawn: [drawn[0], *drawn[1]])
 """Batches of changes, the first of which makes a world."""
 worlds: st.SearchStrategy[World] = changes.map(World().apply)
+
+
+def _sound(rules: list[Document]) -> World:
+    """Make a world in which nothing but these rules can be wrong; each is a route of its own."""
+    listener = {"name": "a", "port": 80, "protocol": "HTTP"}
+    spec = {"gatewayClassName": "a", "listeners": [listener]}
+    gateway = {"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": {"name": "a"}, "spec": spec}
+    routes = [
+        {
+            "apiVersion": GATEWAY_API,
+            "kind": "HTTPRoute",
+            "metadata": {"name": f"a-{number}"},
+            "spec": {"parentRefs": [{"name": "a"}], "rules": [rule]},
+        }
+        for number, rule in enumerate(rules)
+    ]
+    made = [gateway, _SOUND_SERVICE, *routes]
+    return World().apply(Upsert(found) for each in made if (found := _decoded(each)) is not None)
+
+
+sound_refs = record(
+    {"name": "a", "port": st.sampled_from([80, 8080])}, weight=weights, filters=lists(header_filters, most=1)
+)
+prefixes = st.sampled_from(["/", "/v1", "/v1/", "/%20", f"/{'long' * 200}"])
+one_match = prefixes.map(lambda prefix: [{"path": {"value": prefix}}])
+filtered_rules = record({"backendRefs": lists(sound_refs, 1), "filters": built_filters, "matches": one_match})
+redirecting_rules = record({"filters": st.tuples(redirect_filters).map(list), "matches": one_match})
+worlds_of_filters: st.SearchStrategy[World] = lists(
+    st.one_of(filtered_rules, filtered_rules, redirecting_rules), 1
+).map(_sound)
+"""Worlds of rules that have filters; large worlds have few that are in order otherwise."""

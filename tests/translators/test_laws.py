@@ -1,14 +1,15 @@
 """What holds for every World that decodes, the broken ones included."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from envoy_check import Batch
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from odd_worlds import Change, changes, histories, pod_changes, worlds
+from odd_worlds import Change, changes, histories, pod_changes, worlds, worlds_of_filters
 
 from resources import Upsert, World
 from translators import Memo, ModelFinder, Resource, Settings, Translation, translate
@@ -105,6 +106,41 @@ def test_every_object_of_ours_has_a_status_and_every_name_is_used_once(world: Wo
         assert len({(each.type_url, each.name) for each in resources}) == len(resources)
         names = {(each.type_url, each.name) for each in resources}
         assert all(each.pulls in names for each in resources if each.pulls)
+
+
+def test_envoy_accepts_what_filters_mean(tmp_path_factory: pytest.TempPathFactory) -> None:
+    translations: list[tuple[str, tuple[Resource, ...]]] = []
+
+    @settings(SLOW, max_examples=100, database=None)
+    @seed(1)
+    @given(worlds_of_filters)
+    def collect(world: World) -> None:
+        translation = translate(world, OURS, Memo())
+        translations.extend((f"{len(translations)}:{name}", each) for name, each in translation.gateways.items())
+
+    collect()
+    assert kinds_of_routes(translations) == {"rewritten", "redirect", "headers", "share's headers", "cors", "refused"}
+    assert Batch(tuple(translations)).complaints(tmp_path_factory.mktemp("envoy")) == {}
+
+
+def kinds_of_routes(translations: Iterable[tuple[str, tuple[Resource, ...]]]) -> set[str]:
+    """Return what there is among the routes, since a property of none holds always."""
+    tables = (each.message for _, resources in translations for each in resources)
+    hosts = (host for table in tables if isinstance(table, RouteConfiguration) for host in table.virtual_hosts)
+    found = set()
+    for each in (route for host in hosts for route in host.routes):
+        action = each.route
+        shares = action.weighted_clusters.clusters if action and action.weighted_clusters else ()
+        signs = {
+            "rewritten": action and (action.prefix_rewrite or action.regex_rewrite or action.path_rewrite),
+            "redirect": each.redirect,
+            "headers": each.request_headers_to_add,
+            "share's headers": any(share.request_headers_to_add for share in shares),
+            "cors": "envoy.filters.http.cors" in each.typed_per_filter_config,
+            "refused": each.direct_response,
+        }
+        found |= {name for name, sign in signs.items() if sign}
+    return found
 
 
 @pytest.mark.parametrize("finder", FINDERS)

@@ -65,7 +65,7 @@ def gateway(*rules: str, hostnames: str = "", finder: ModelFinder = "json_to_met
     lines = []
     for rule in rules:
         match, _, backend = rule.partition("->")
-        filters = ", filters: [{type: URLRewrite}]" if "unbuilt" in backend else ""
+        filters = ", filters: [{type: ExternalAuth}]" if "unbuilt" in backend else ""
         name = backend.replace("unbuilt", "").strip()
         lines.append(f"    - {{matches: [{{{match.strip()}}}], backendRefs: [{_REFS[name]}]{filters}}}")
     route = "\n".join(

@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.type.metadata import v3 as metadata_type
 from protos.pointsman.picker.v1 import pool_pb2
 from translators import ir
 from translators.emit.packing import extension, milliseconds, pack, struct
-from translators.emit.virtual_host import retry_policy
+from translators.emit.route import retry_policy
 from translators.features import disaggregation, mirror
 from translators.headers import (
     DESTINATION,

@@ -21,6 +21,7 @@ from translators.emit.packing import extension, http_filter, pack
 from translators.features import (
     access_log,
     body_limit,
+    cors,
     foreign_picker,
     local_replies,
     model_finder,
@@ -38,6 +39,7 @@ def _router(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
 HTTP_FILTERS: tuple[Callable[[Settings], tuple[hcm.HttpFilter, ...]], ...] = (
     body_limit.filters,
     model_finder.filters,
+    cors.filters,
     # After all that may refuse a request, so that none is picked for in vain.
     picker.filters,
     foreign_picker.filters,

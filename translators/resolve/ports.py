@@ -109,7 +109,8 @@ def _hosts(
             rank = hostnames.specificity(each.own)
             refusal = clients[owner.name].refusal
             routes += [
-                (rank, _refuse(route, refusal)) for route in routes_of(each.route, rules[each.route.key], policies)
+                (rank, _refuse(route, refusal))
+                for route in routes_of(each.route, rules[each.route.key], policies, owner)
             ]
         routes.sort(key=lambda entry: ((not entry[0][0], -entry[0][1]), precedence(entry[1])))
         unique = dict.fromkeys(route for _, route in routes)

@@ -12,11 +12,14 @@ from resources import (
     HTTPRoute,
     HTTPRouteMatch,
     HTTPRouteRule,
+    Listener,
 )
 from translators import ir
 from translators.expressions import flaw
 from translators.headers import MODEL
+from translators.resolve import filters
 from translators.resolve.backends import Backends, Reference
+from translators.resolve.filters import RuleFilters
 from translators.resolve.policies import NOT_BUILT, BackendSettings
 
 ACCEPTED = "Accepted"
@@ -38,6 +41,7 @@ class Rule:
     problems: tuple[ir.Problem, ...]
     refusal: str
     mirrors: tuple[ir.Mirror, ...]
+    filters: RuleFilters
 
 
 def rules_of(route: HTTPRoute, backends: Backends) -> tuple[Rule, ...]:
@@ -53,13 +57,9 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         for path in route.unbuilt
         if path.startswith(where) or not path.startswith("spec.rules[")
     ]
-    # Envoy mirrors what a route takes, not what one of its clusters gets.
-    problems += [
-        ir.Problem(ACCEPTED, "UnsupportedValue", NOT_BUILT, f"{where}.backendRefs[{number}].filters[{each}]")
-        for number, ref in enumerate(rule.backend_refs)
-        for each, step in enumerate(ref.filters)
-        if step.request_mirror
-    ]
+    problems += filters.problems_of(rule.filters, f"{where}.filters")
+    for number, ref in enumerate(rule.backend_refs):
+        problems += filters.problems_of(ref.filters, f"{where}.backendRefs[{number}].filters")
     matches = []
     for number, match in enumerate(rule.matches):
         flaws = _flaws(match, f"{where}.matches[{number}]")
@@ -73,11 +73,13 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         if isinstance(found, ir.Problem):
             problems.append(found)
         backend = None if isinstance(found, ir.Problem) else found
-        shares.append(ir.Weighted(ref.weight, backend, to_pool=ref.kind == "InferencePool"))
+        headers = filters.headers_of(ref.filters)
+        shares.append(ir.Weighted(ref.weight, backend, ref.kind == "InferencePool", headers.request, headers.response))
     split = any(isinstance(share.backend, ir.Pool) and share.backend.split for share in shares)
     mirrors, broken = _mirrors(route, rule, where, backends, split=split)
     problems += broken
-    if not rule.backend_refs and not refusal:
+    meant = filters.filters_of(rule)
+    if not rule.backend_refs and not refusal and meant.redirect is None:
         refusal = f"HTTPRoute {route.key.namespace}/{route.key.name}: {where} has no backendRefs."
     timeouts = rule.timeouts
     return Rule(
@@ -90,6 +92,7 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         problems=tuple(problems),
         refusal=refusal,
         mirrors=mirrors,
+        filters=meant,
     )
 
 
@@ -165,8 +168,11 @@ def _first_of_each(
     return tuple(result.values())
 
 
-def routes_of(route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[BackendSettings]) -> Iterable[ir.Route]:
-    """Yield a route for each match of each rule; `settings` are the policies of each rule where it is attached."""
+def routes_of(
+    route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[BackendSettings], listener: Listener
+) -> Iterable[ir.Route]:
+    """Yield a route for each match of each rule; `settings` are the policies of each rule on this listener."""
+    tls = listener.protocol == "HTTPS"
     name = f"httproute/{route.key.namespace}/{route.key.name}"
     for rule, policy in zip(rules, settings, strict=True):
         timeout = rule.timeout if rule.timeout is not None else policy.request_timeout
@@ -181,6 +187,11 @@ def routes_of(route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[Backen
                 attempt_timeout=rule.attempt_timeout,
                 refusal=rule.refusal or policy.refusal,
                 mirrors=rule.mirrors,
+                request_headers=rule.filters.headers.request,
+                response_headers=rule.filters.headers.response,
+                redirect=rule.filters.redirect and rule.filters.redirect.on(listener.port, tls=tls),
+                rewrite=rule.filters.rewrite,
+                cors=rule.filters.cors,
             )
 
 
