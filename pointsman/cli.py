@@ -292,6 +292,20 @@ def simulate(
 
 
 @app.command(
+    "model-server",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def model_server(arguments: typer.Context) -> None:
+    """Simulate the one model server that a command line starts, as a pod's container: model-server vllm serve ..."""
+    import uvloop
+
+    from pointsman.model_server import serve
+
+    uvloop.run(serve(arguments.args))
+
+
+@app.command(
     "lora-syncer",
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

@@ -1,5 +1,6 @@
 """Model servers without GPUs: honest stand-ins for vLLM and SGLang on loopback addresses, for demos and tests."""
 
+from simulator.commands import find_server
 from simulator.faults import Fault, Mode
 from simulator.fleet import Fleet, RunningPod
 from simulator.manifests import write
@@ -20,6 +21,7 @@ __all__ = [
     "ServerSpec",
     "Site",
     "Timing",
+    "find_server",
     "plan",
     "write",
 ]

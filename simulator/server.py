@@ -5,6 +5,7 @@ mode in which anything listens, and never to a request that came through a proxy
 """
 
 import asyncio
+import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,7 @@ from http import HTTPStatus
 
 import msgspec
 from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp.abc import AbstractAccessLogger, AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
 from simulator.adapters import Adapters
@@ -37,6 +38,7 @@ _UNAVAILABLE = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "The server is unava
 
 # Seconds after which an idle connection is closed: vLLM's VLLM_HTTP_TIMEOUT_KEEP_ALIVE.
 _KEEP_ALIVE = 5
+_STATUSES = frozenset(status.value for status in HTTPStatus)
 # aiohttp takes 0 seconds for no limit.
 _AT_ONCE = 0.01
 
@@ -65,8 +67,24 @@ async def _alone(fault: Fault) -> None:
     raise KeyError(fault.pod)
 
 
+class RequestsLogger(AbstractAccessLogger):
+    """Writes requests as uvicorn does, vLLM's web server: `10.0.0.1:4321 - "POST /v1/completions HTTP/1.1" 200 OK`."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, _time: float) -> None:
+        """Write a request's line."""
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        client = f"{peer[0]}:{peer[1]}" if peer else "-"
+        version = f"{request.version.major}.{request.version.minor}"
+        phrase = HTTPStatus(response.status).phrase if response.status in _STATUSES else ""
+        line = f'{client} - "{request.method} {request.path_qs} HTTP/{version}" {response.status} {phrase}'
+        self.logger.info("INFO:     %s", line.rstrip())
+
+
 class ModelServer:
-    """A model server; `control` is asked to switch the faults of other pods, and in `rooms` it meets other servers."""
+    """A model server; `control` is asked to switch the faults of other pods, and in `rooms` it meets other servers.
+
+    `requests_log` gets a line for each request, as vLLM's server writes it.
+    """
 
     def __init__(
         self,
@@ -75,6 +93,7 @@ class ModelServer:
         timing: Timing,
         control: Callable[[Fault], Awaitable[None]] = _alone,
         rooms: Rooms | None = None,
+        requests_log: logging.Logger | None = None,
     ) -> None:
         self.site = site
         self._control = control
@@ -97,7 +116,8 @@ class ModelServer:
             self._handle,
             request_factory=_request,
             handler_cancellation=True,
-            access_log=None,
+            access_log=requests_log,
+            access_log_class=RequestsLogger,
             keepalive_timeout=_KEEP_ALIVE,
         )
 
