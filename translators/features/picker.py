@@ -25,9 +25,9 @@ from translators.settings import PICKER_CLUSTER, Settings
 
 NAME = "envoy.filters.http.ext_proc"
 
-# How long the picker may think about one message. It answers in well under a millisecond; a picker that hangs costs
-# each request this long.
-MESSAGE_TIMEOUT = milliseconds(2000)
+# How long the picker may take over one message. It answers in well under a millisecond, but on a machine that is busy
+# the way of a 20 MiB body to it takes seconds. A picker that hangs costs each request this long.
+MESSAGE_TIMEOUT = milliseconds(5000)
 
 _SEND = ext_proc.ProcessingModeHeaderSendMode.SEND
 _SKIP = ext_proc.ProcessingModeHeaderSendMode.SKIP
