@@ -33,11 +33,23 @@ def banner(report: Report) -> Iterator[str]:
 
 def problems(report: Report) -> list[str]:
     """Return everything that is wrong, one line each: in the manifests, in Envoy's eyes, and in ourselves."""
+    listeners = _listeners(report)
     refused = [
-        f"{nack['object']}: {nack['node']} refuses {nack['name']}: {nack['message']}" for nack in report["nacks"]
+        f"{nack['object']}: {listeners.get(nack['name'], '')}{nack['node']} refuses {nack['name']}: {nack['message']}"
+        for nack in report["nacks"]
     ]
     trouble = [f"a bug, the last good configuration stays: {report['trouble']}"] if report["trouble"] else []
     return list(dict.fromkeys([*report["problems"], *refused, *trouble]))
+
+
+def _listeners(report: Report) -> dict[str, str]:
+    """Name the listeners of each port, by what the port is called for Envoy: a port that is taken is refused there."""
+    found: dict[str, str] = {}
+    for gateway in report["gateways"]:
+        for listener in gateway["listeners"]:
+            name = f"{gateway['gateway']}/{listener['moved_from'] or listener['port']}"
+            found[name] = found.get(name, "") + f"listener {listener['name']}: "
+    return found
 
 
 def changes(before: Report, after: Report) -> Iterator[str]:

@@ -82,5 +82,14 @@ def test_changes_name_what_came_and_what_went() -> None:
     ]
 
 
+def test_a_port_that_is_refused_names_gateway_and_listener() -> None:
+    moved = {**LISTENER, "name": "low", "port": 10080, "moved_from": 80}
+    for port, listener in ((8080, "llm-gw"), (80, "low")):
+        name = f"{GATEWAY['gateway']}/{port}"
+        nack = {"object": f"Gateway {GATEWAY['gateway']}", "node": "envoy", "name": name, "message": "cannot bind"}
+        after = report(gateways=[{**GATEWAY, "listeners": [LISTENER, moved]}], nacks=[nack])
+        assert f"problem: {nack['object']}: listener {listener}: envoy refuses {name}: cannot bind" in banner(after)
+
+
 def test_no_change_is_silence() -> None:
     assert list(changes(report(), report())) == []
