@@ -22,6 +22,7 @@ from pointsman.runtime import Runtime
 from pointsman.supervisor import Program, Supervisor
 from pointsman.world_view import wanted
 from resources import Gateway, World
+from simulator import WRITTEN
 from sources import FolderSource
 
 # /status as JSON (`report.status`).
@@ -196,8 +197,13 @@ class Installation:
 
 def _all_known(folder: Path, pods: int) -> bool:
     """Tell whether the simulator has said which pods there are, and `pods` ready ones are as many at least."""
-    files = list(folder.glob("*.json"))
-    return bool(files) and pods >= sum(len(orjson.loads(file.read_bytes())["items"]) for file in files)
+    if not (folder / WRITTEN).exists():
+        return False
+    there = 0
+    for file in folder.glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            there += "deletionTimestamp" not in orjson.loads(file.read_bytes())["metadata"]
+    return pods >= there
 
 
 def check_ports(options: Options) -> None:

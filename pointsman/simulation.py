@@ -9,26 +9,28 @@ import structlog
 
 from pointsman.signals import stop_on_signals
 from resources import World
-from simulator import Fleet, RunningPod, plan, write
+from simulator import Fleet, Manifests, RunningPod, plan
 from sources import FolderSource, Reading
 
 _log = structlog.get_logger("simulator")
 
 
 async def simulate(folders: Sequence[Path], pods: Path, xds: str = "") -> None:
-    """Run the servers until SIGTERM or SIGINT; `pods` holds the manifests of those that are ready.
+    """Run the servers until SIGTERM or SIGINT; `pods` holds the manifests of those that are there.
 
     `xds` is the control plane of endpoint pickers; without one they are not simulated.
     """
     stop = stop_on_signals()
 
+    manifests = Manifests(pods)
+
     def publish(running: Sequence[RunningPod]) -> None:
-        write(pods, [pod.manifest() for pod in running])
+        manifests.write(pod.manifest() for pod in running)
 
     source = FolderSource(folders)
     # Beside the manifests, so that who owns their folder removes both, whatever becomes of this process.
     volumes = pods.with_name(f"{pods.name}-volumes")
-    fleet = Fleet(publish, folder=volumes, xds=xds)
+    fleet = Fleet(publish, report=_log.warning, folder=volumes, xds=xds)
     world = World()
     said: set[str] = set()
 
@@ -45,7 +47,6 @@ async def simulate(folders: Sequence[Path], pods: Path, xds: str = "") -> None:
 
     try:
         await take(await asyncio.to_thread(source.read))
-        publish(fleet.pods)  # a folder without model servers has an empty list: whoever waits for it goes on
         async for reading in source.watch(stop):
             await take(reading)
         await stop.wait()

@@ -3,9 +3,10 @@
 Lenient: the fields left out here are passed over without a word.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from resources.core import TransportProtocol
 from resources.fields import Fields, Port, check_address
@@ -122,6 +123,32 @@ class Probe(Fields, frozen=True, kw_only=True):
     failure_threshold: int = 3
 
 
+class SleepAction(Fields, frozen=True, kw_only=True):
+    """A wait, in seconds."""
+
+    seconds: Annotated[int, Meta(ge=0)]
+
+
+class ExecAction(Fields, frozen=True, kw_only=True):
+    """A command that runs in the container."""
+
+    command: tuple[str, ...] = ()
+
+
+class LifecycleHandler(Fields, frozen=True, kw_only=True):
+    """What happens at a turn of a container's life."""
+
+    sleep: SleepAction | None = None
+    exec: ExecAction | None = None
+    http_get: HTTPGetAction | None = None
+
+
+class Lifecycle(Fields, frozen=True, kw_only=True):
+    """What happens before a container is told to end; it runs within the pod's grace period."""
+
+    pre_stop: LifecycleHandler | None = None
+
+
 class Container(Fields, frozen=True, kw_only=True):
     """A container of a pod."""
 
@@ -132,19 +159,21 @@ class Container(Fields, frozen=True, kw_only=True):
     env: tuple[EnvVar, ...] = ()
     env_from: tuple[EnvFromSource, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
+    lifecycle: Lifecycle | None = None
     readiness_probe: Probe | None = None
     volume_mounts: tuple[VolumeMount, ...] = ()
     restart_policy: str | None = None
 
 
 class PodSpec(Fields, frozen=True, kw_only=True):
-    """The containers of a pod."""
+    """The containers of a pod; the grace period (seconds) is what they have to end in once the pod is deleted."""
 
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
     volumes: tuple[Volume, ...] = ()
     node_name: str | None = None
     hostname: str | None = None
+    termination_grace_period_seconds: Annotated[int, Meta(ge=0)] = 30
 
     @property
     def lasting(self) -> tuple[Container, ...]:

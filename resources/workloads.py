@@ -1,7 +1,7 @@
 """What makes pods: Deployments and their kin, LeaderWorkerSets, RoleBasedGroups. Lenient, as pods are."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -11,6 +11,8 @@ from resources.pods import PodSpec
 
 Replicas = Annotated[int, Meta(ge=0)]
 Size = Annotated[int, Meta(ge=1)]
+Amount = Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=r"^[0-9]+%\Z")]
+"""A number, or a percentage of another one."""
 
 
 class PodTemplateMeta(Fields, frozen=True, kw_only=True):
@@ -27,12 +29,35 @@ class PodTemplate(Fields, frozen=True, kw_only=True):
     spec: PodSpec = PodSpec()
 
 
-class DeploymentSpec(Fields, frozen=True, kw_only=True):
+class RollingUpdateDeployment(Fields, frozen=True, kw_only=True):
+    """How many pods there may be beyond the wanted number while they are replaced, and how many may be missing of it.
+
+    Percentages of the wanted number are rounded up and down.
+    """
+
+    max_surge: Amount = "25%"
+    max_unavailable: Amount = "25%"
+
+
+class DeploymentStrategy(Fields, frozen=True, kw_only=True):
+    """How pods are replaced by those of another template."""
+
+    type: Literal["RollingUpdate", "Recreate"] = "RollingUpdate"
+    rolling_update: RollingUpdateDeployment = RollingUpdateDeployment()
+
+
+class ReplicaSetSpec(Fields, frozen=True, kw_only=True):
     """How many pods of which kind."""
 
     replicas: Replicas = 1
     selector: LabelSelector = LabelSelector()
     template: PodTemplate = PodTemplate()
+
+
+class DeploymentSpec(ReplicaSetSpec, frozen=True, kw_only=True):
+    """How many pods of which kind, and how they are replaced."""
+
+    strategy: DeploymentStrategy = DeploymentStrategy()
 
 
 class Deployment(Object, frozen=True, kw_only=True):
@@ -54,7 +79,7 @@ class ReplicaSet(Object, frozen=True, kw_only=True):
     VERSIONS = ("v1",)
     LENIENT = True
 
-    spec: DeploymentSpec = DeploymentSpec()
+    spec: ReplicaSetSpec = ReplicaSetSpec()
 
 
 class StatefulSetOrdinals(Fields, frozen=True, kw_only=True):
@@ -63,11 +88,27 @@ class StatefulSetOrdinals(Fields, frozen=True, kw_only=True):
     start: Annotated[int, Meta(ge=0)] = 0
 
 
-class StatefulSetSpec(DeploymentSpec, frozen=True, kw_only=True):
-    """How many pods of which kind, numbered from where."""
+class RollingUpdateStatefulSet(Fields, frozen=True, kw_only=True):
+    """Which ordinals are replaced, and how many may be missing meanwhile."""
+
+    partition: Annotated[int, Meta(ge=0)] = 0
+    max_unavailable: Amount = 1
+
+
+class StatefulSetUpdateStrategy(Fields, frozen=True, kw_only=True):
+    """How pods are replaced by those of another template."""
+
+    type: Literal["RollingUpdate", "OnDelete"] = "RollingUpdate"
+    rolling_update: RollingUpdateStatefulSet = RollingUpdateStatefulSet()
+
+
+class StatefulSetSpec(ReplicaSetSpec, frozen=True, kw_only=True):
+    """How many pods of which kind, numbered from where, and whether one waits for another."""
 
     ordinals: StatefulSetOrdinals = StatefulSetOrdinals()
     service_name: str = ""
+    pod_management_policy: Literal["OrderedReady", "Parallel"] = "OrderedReady"
+    update_strategy: StatefulSetUpdateStrategy = StatefulSetUpdateStrategy()
 
 
 class StatefulSet(Object, frozen=True, kw_only=True):
@@ -89,11 +130,24 @@ class LeaderWorkerTemplate(Fields, frozen=True, kw_only=True):
     size: Size = 1
 
 
+class RollingUpdateLeaderWorkerSet(Fields, frozen=True, kw_only=True):
+    """How many groups may be missing while they are replaced."""
+
+    max_unavailable: Amount = 1
+
+
+class RolloutStrategy(Fields, frozen=True, kw_only=True):
+    """How groups are replaced by those of other templates."""
+
+    rolling_update_configuration: RollingUpdateLeaderWorkerSet = RollingUpdateLeaderWorkerSet()
+
+
 class LeaderWorkerSetSpec(Fields, frozen=True, kw_only=True):
     """How many groups of which kind."""
 
     replicas: Replicas = 1
     leader_worker_template: LeaderWorkerTemplate = LeaderWorkerTemplate()
+    rollout_strategy: RolloutStrategy = RolloutStrategy()
 
 
 class LeaderWorkerSet(Object, frozen=True, kw_only=True):

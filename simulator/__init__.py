@@ -3,25 +3,32 @@
 from simulator.commands import find_server
 from simulator.faults import Fault, Mode
 from simulator.fleet import Fleet, RunningPod
-from simulator.manifests import write
+from simulator.manifests import WRITTEN, Manifests
+from simulator.rollout import Numbered, Recreate, Rolling, Scaled
 from simulator.server import ModelServer, Site
 from simulator.spec import CommandError, LoraModule, ServerSpec, Timing
-from simulator.workloads import Plan, PodPlan, plan
+from simulator.workloads import Plan, PodPlan, WorkloadPlan, plan
 
 __all__ = [
+    "WRITTEN",
     "CommandError",
     "Fault",
     "Fleet",
     "LoraModule",
+    "Manifests",
     "Mode",
     "ModelServer",
+    "Numbered",
     "Plan",
     "PodPlan",
+    "Recreate",
+    "Rolling",
     "RunningPod",
+    "Scaled",
     "ServerSpec",
     "Site",
     "Timing",
+    "WorkloadPlan",
     "find_server",
     "plan",
-    "write",
 ]

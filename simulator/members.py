@@ -1,6 +1,6 @@
 """Which pods the world's workloads make, as their controllers would name and label them. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -19,8 +19,10 @@ from resources import (
     Role,
     RoleBasedGroup,
     StatefulSet,
+    StatefulSetSpec,
     World,
 )
+from simulator.rollout import Controller, Numbered, Recreate, Rolling, Scaled
 
 # Kubernetes' alphabet for generated names: no vowels, so no words (apimachinery, util/rand).
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -37,8 +39,8 @@ _RBG = "rolebasedgroup.workloads.x-k8s.io/"
 class Member:
     """A pod that shall be there: `labels` are all that it bears, `env` what its controller adds for all containers.
 
-    `revision` changes when a pod of the same name has to be replaced. A member that does not lead is one of the nodes
-    that a server spreads over, and does not serve by itself.
+    Members of the same `place` come and go together, and are replaced when the `revision` is another. A member that
+    does not lead is one of the nodes that a server spreads over, and does not serve by itself.
     """
 
     workload: Key
@@ -48,34 +50,58 @@ class Member:
     revision: str
     env: tuple[tuple[str, str], ...] = ()
     leads: bool = True
+    place: int = 0
 
 
-def workloads(world: World) -> Iterator[tuple[str, tuple[Member, ...]]]:
-    """Pair the words for each workload, or role of one, with its pods.
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A workload, or a role of one, by the words for it: its pods, and what makes and replaces them.
 
-    A Pod that has an address is real and no workload.
+    `name` gives the name of a pod at any place, where names come from places alone.
     """
+
+    title: str
+    members: tuple[Member, ...]
+    controller: Controller
+    name: Callable[[int], str] | None = None
+
+
+def workloads(world: World) -> Iterator[Workload]:
+    """Find the workloads. A Pod that has an address is real and none."""
     for deployment in world.all(Deployment).values():
-        members = _hashed(deployment.key, deployment.spec.template, deployment.spec.replicas, {})
-        yield str(deployment.key), tuple(members)
+        spec, strategy = deployment.spec, deployment.spec.strategy
+        rolling = Rolling(strategy.rolling_update.max_surge, strategy.rolling_update.max_unavailable)
+        controller = Recreate() if strategy.type == "Recreate" else rolling
+        yield _hashed(str(deployment.key), deployment.key, spec.template, spec.replicas, {}, controller)
     for leader_worker_set in world.all(LeaderWorkerSet).values():
-        templates = leader_worker_set.spec.leader_worker_template
-        members = _groups(leader_worker_set.key, templates, leader_worker_set.spec.replicas, {})
-        yield str(leader_worker_set.key), tuple(members)
+        key, wide = leader_worker_set.key, leader_worker_set.spec
+        members = _groups(key, wide.leader_worker_template, wide.replicas, {})
+        unavailable = wide.rollout_strategy.rolling_update_configuration.max_unavailable
+        yield Workload(str(key), tuple(members), Numbered(unavailable=unavailable))
     for pod in world.all(Pod).values():
         if not pod.addresses:
-            yield str(pod.key), (_bare(pod),)
+            yield Workload(str(pod.key), (_bare(pod),), Numbered())
     for replica_set in world.all(ReplicaSet).values():
-        name = replica_set.metadata.name
-        members = _random(replica_set.key, replica_set.spec.template, replica_set.spec.replicas, name)
-        yield str(replica_set.key), tuple(members)
+        key, template = replica_set.key, replica_set.spec.template
+        yield _random(str(key), key, template, replica_set.spec.replicas, key.name, {}, Scaled())
     for group in world.all(RoleBasedGroup).values():
         for role in group.spec.roles:
-            yield f"{group.key}: role {role.name}", tuple(_role(group, role))
+            yield _role(group, role)
     for stateful_set in world.all(StatefulSet).values():
-        start, replicas = stateful_set.spec.ordinals.start, stateful_set.spec.replicas
-        ordinals = range(start, start + replicas)
-        yield str(stateful_set.key), tuple(_numbered(stateful_set.key, stateful_set.spec.template, ordinals, {}))
+        key, numbered = stateful_set.key, stateful_set.spec
+        ordinals = range(numbered.ordinals.start, numbered.ordinals.start + numbered.replicas)
+        yield Workload(str(key), tuple(_numbered(key, numbered.template, ordinals, {})), _in_order(numbered))
+
+
+def _in_order(spec: StatefulSetSpec) -> Numbered:
+    update = spec.update_strategy
+    return Numbered(
+        spec.ordinals.start,
+        spec.pod_management_policy == "OrderedReady",
+        update.rolling_update.partition,
+        update.rolling_update.max_unavailable,
+        replaces=update.type == "RollingUpdate",
+    )
 
 
 def _bare(pod: Pod) -> Member:
@@ -89,26 +115,33 @@ def revision(template: PodTemplate) -> str:
     return _letters(msgspec.json.encode(template, enc_hook=str, order="deterministic"), _HASH)
 
 
-def _hashed(workload: Key, template: PodTemplate, replicas: int, more: Mapping[str, str]) -> Iterator[Member]:
+def _hashed(
+    title: str, key: Key, template: PodTemplate, replicas: int, more: Mapping[str, str], controller: Controller
+) -> Workload:
     """Make a Deployment's pods: those of a ReplicaSet that is named by the template's hash."""
     digest = revision(template)
     more = {**more, "pod-template-hash": digest}
-    return _random(workload, template, replicas, f"{workload.name}-{digest}", more)
+    return _random(title, key, template, replicas, f"{key.name}-{digest}", more, controller)
 
 
 def _random(
-    workload: Key,
+    title: str,
+    key: Key,
     template: PodTemplate,
     replicas: int,
     replica_set: str,
-    more: Mapping[str, str] | None = None,
-) -> Iterator[Member]:
+    more: Mapping[str, str],
+    controller: Controller,
+) -> Workload:
     """Make a ReplicaSet's pods, with names that look random and are always the same."""
     digest = revision(template)
-    labels = {**template.metadata.labels, **(more or {})}
-    for place in range(replicas):
-        suffix = _letters(f"{workload}/{digest}/{place}".encode(), _SUFFIX)
-        yield Member(workload, f"{replica_set}-"[:_PREFIX] + suffix, template, labels, digest)
+    labels = {**template.metadata.labels, **more}
+
+    def name(place: int) -> str:
+        return f"{replica_set}-"[:_PREFIX] + _letters(f"{key}/{digest}/{place}".encode(), _SUFFIX)
+
+    members = (Member(key, name(place), template, labels, digest, place=place) for place in range(replicas))
+    return Workload(title, tuple(members), controller, name)
 
 
 def _numbered(workload: Key, template: PodTemplate, ordinals: range, more: Mapping[str, str]) -> Iterator[Member]:
@@ -123,7 +156,7 @@ def _numbered(workload: Key, template: PodTemplate, ordinals: range, more: Mappi
             "controller-revision-hash": f"{workload.name}-{digest}",
             "statefulset.kubernetes.io/pod-name": name,
         }
-        yield Member(workload, name, template, labels, digest)
+        yield Member(workload, name, template, labels, digest, place=ordinal)
 
 
 def _groups(
@@ -152,16 +185,17 @@ def _groups(
                 ("LWS_WORKER_INDEX", str(index)),
             )
             name = f"{workload.name}-{group}" + (f"-{index}" if index else "")
-            yield Member(workload, name, template, labels, digest, env, leads=index == 0)
+            yield Member(workload, name, template, labels, digest, env, leads=index == 0, place=group)
 
 
-def _role(group: RoleBasedGroup, role: Role) -> Iterator[Member]:
+def _role(group: RoleBasedGroup, role: Role) -> Workload:
     """Make the pods of one role: those of the workload that the group's controller makes for it."""
+    title = f"{group.key}: role {role.name}"
     labels = {_RBG + "name": group.metadata.name, _RBG + "role": role.name}
-    workload = Key(group.GROUP, group.KIND, group.key.namespace, f"{group.metadata.name}-{role.name}")
+    key = Key(group.GROUP, group.KIND, group.key.namespace, f"{group.metadata.name}-{role.name}")
     match role.workload.kind:
         case "Deployment":
-            return _hashed(workload, role.template, role.replicas, labels)
+            return _hashed(title, key, role.template, role.replicas, labels, Rolling())
         case "LeaderWorkerSet":
             wide = role.leader_worker_set
             templates = LeaderWorkerTemplate(
@@ -169,9 +203,10 @@ def _role(group: RoleBasedGroup, role: Role) -> Iterator[Member]:
                 worker_template=_patched(role.template, wide.patch_worker_template),
                 size=wide.size,
             )
-            return _groups(workload, templates, role.replicas, labels)
+            return Workload(title, tuple(_groups(key, templates, role.replicas, labels)), Numbered())
         case _:
-            return _numbered(workload, role.template, range(role.replicas), labels)
+            # The group's controller makes StatefulSets whose pods do not wait for each other.
+            return Workload(title, tuple(_numbered(key, role.template, range(role.replicas), labels)), Numbered())
 
 
 def _patched(template: PodTemplate, patch: PodTemplate) -> PodTemplate:

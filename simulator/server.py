@@ -9,6 +9,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -111,6 +112,9 @@ class ModelServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
         self._busy: set[web.RequestHandler] = set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._gone = False
         # Requests cancelled with their connection: a client that leaves takes its job out of the engine.
         self._http = web.Server(
             self._handle,
@@ -148,6 +152,15 @@ class ModelServer:
         if self._meets is not None:
             self._rooms.open(self.site.host, self._meets)
 
+    async def reserve(self) -> None:
+        """Learn whether `start` would do, and which port it would take; raises OSError as `start` does."""
+        await self.start()
+        self._close_listener()
+
+    def cut(self) -> None:
+        """Cut what `stop` would finish; `stop` goes on to its end."""
+        self._die(None)
+
     async def stop(self, grace: float) -> None:
         """Stop listening, finish what is under way within `grace` seconds, then cut what is left."""
         if self._fault_end is not None:
@@ -155,7 +168,17 @@ class ModelServer:
         for task in self._tasks:
             task.cancel()
         self._close_listener()
-        await self._http.shutdown(_AT_ONCE if self._mode is Mode.HANG else grace)
+        # An event loop may close sockets only when it comes round again (uvloop).
+        await asyncio.sleep(0)
+        self._close_listener()
+        # aiohttp's own shutdown would not read the rest of the requests that are under way.
+        now = asyncio.get_running_loop().time
+        end = now() + (_AT_ONCE if self._mode is Mode.HANG else grace)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
+                await self._quiet.wait()
+        self._gone = True
+        await self._http.shutdown(max(_AT_ONCE, end - now()))
         # Until here it can be met for the requests that it had.
         self._close_door()
         self.driver.close()
@@ -228,7 +251,11 @@ class ModelServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
+        if self._gone:
+            # Accepted while the listener was being closed: a process that is gone answers nothing.
+            return self._abort(request)
         self._busy.add(connection)
+        self._quiet.clear()
         try:
             is_fault = request.path == _FAULT_PATH
             response = await (self._switch_by_request(request) if is_fault else self._respond(request))
@@ -237,6 +264,13 @@ class ModelServer:
             return response
         finally:
             self._busy.discard(connection)
+            if not self._busy:
+                self._quiet.set()
+
+    def _abort(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._responsive.wait()
@@ -254,8 +288,7 @@ class ModelServer:
         if transport is not None:
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            transport.abort()
-        return web.Response()
+        return self._abort(request)
 
     async def _switch_by_request(self, request: web.BaseRequest) -> web.StreamResponse:
         if _PROXIED in request.headers:

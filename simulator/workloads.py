@@ -1,13 +1,16 @@
 """Which pods the world's workloads mean: plan(world) -> pods to simulate, and notices about what is not. Pure."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from resources import Container, World
+from simulator import shell
 from simulator.commands import Launch, find_server
 from simulator.endpoint_pickers import PickerPlan, find_picker
 from simulator.members import Member, workloads
+from simulator.rollout import Controller
 from simulator.sidecars import SidecarPlan, VolumePlan, sidecars, volumes
 from simulator.spec import CommandError, ServerSpec, Timing
 from simulator.variables import Variables
@@ -15,6 +18,9 @@ from simulator.variables import Variables
 _ANNOTATION = "simulator.pointsman.dev/"
 # On a pod template: the paths, between blanks, at which its servers find no LoRA adapter.
 _ABSENT = _ANNOTATION + "absent-adapters"
+# On a pod template: how long a pod takes until it is ready (weights are loaded), in milliseconds.
+_STARTUP = "startup-ms"
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,9 @@ class Port:
 @dataclass(frozen=True, slots=True)
 class PodPlan:
     """One pod to simulate. Pods of the same name and revision are the same pod.
+
+    Pods of one `workload` and `place` come and go together. A pod is ready `startup` seconds after it was made. Once
+    deleted it goes on as it was for `pre_stop` seconds, and is gone after `grace` seconds at the latest.
 
     A pod without a `spec` is an endpoint picker if it has a `picker`. Else it has an address and serves nothing: it is
     a node of a server whose leader answers for it.
@@ -48,6 +57,10 @@ class PodPlan:
     sidecars: tuple[SidecarPlan, ...] = ()
     volumes: tuple[VolumePlan, ...] = ()
     picker: PickerPlan | None = None
+    place: int = 0
+    startup: float = 0.0
+    pre_stop: float = 0.0
+    grace: float = 30.0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -56,29 +69,65 @@ class PodPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """All pods to simulate, and a line for each workload, or part of one, that is not simulated."""
+class WorkloadPlan:
+    """The pods that a workload shall have, and what makes and replaces them.
 
-    pods: tuple[PodPlan, ...] = ()
+    `name` gives the name of a pod at any place, where names come from places alone.
+    """
+
+    title: str
+    pods: tuple[PodPlan, ...]
+    controller: Controller
+    name: Callable[[int], str] | None = field(default=None, compare=False)
+
+    @property
+    def replicas(self) -> int:
+        """How many places are wanted."""
+        return len({pod.place for pod in self.pods})
+
+    @property
+    def revision(self) -> str:
+        """The revision that all of its pods shall have."""
+        return self.pods[0].revision if self.pods else ""
+
+    def at(self, place: int) -> tuple[PodPlan, ...]:
+        """Plan the pods at a place: one of those wanted, or one more of the kind."""
+        found = tuple(pod for pod in self.pods if pod.place == place)
+        if found or not self.pods or self.name is None:
+            return found
+        return (replace(self.pods[0], name=self.name(place), place=place),)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All workloads to simulate, and a line for each one, or part of one, that is not simulated."""
+
+    workloads: tuple[WorkloadPlan, ...] = ()
     notices: tuple[str, ...] = ()
+
+    @property
+    def pods(self) -> tuple[PodPlan, ...]:
+        """The pods that there shall be in the end."""
+        return tuple(pod for workload in self.workloads for pod in workload.pods)
 
 
 def plan(world: World, timing: Timing | None = None) -> Plan:
     """Plan the pods of every workload; `timing` is that of pods whose annotations say nothing."""
-    pods: list[PodPlan] = []
+    found: list[WorkloadPlan] = []
     notices: dict[str, None] = {}
-    for workload, members in workloads(world):
-        made: list[PodPlan] = []
+    for workload in workloads(world):
+        title = workload.title
+        pods: list[PodPlan] = []
         try:
-            made.extend(_pod(member, world, timing or Timing(), notices, workload) for member in members)
+            pods.extend(_pod(member, world, timing or Timing(), notices, title) for member in workload.members)
         except CommandError as error:
-            notices[f"{workload}: not simulated: {error}"] = None
+            notices[f"{title}: not simulated: {error}"] = None
             continue
-        if any(pod.spec is not None or pod.picker is not None for pod in made):
-            pods.extend(made)
-        elif made:
-            notices[f"{workload}: not simulated: no container serves a model"] = None
-    return Plan(tuple(pods), tuple(notices))
+        if any(pod.spec is not None or pod.picker is not None for pod in pods):
+            found.append(WorkloadPlan(title, tuple(pods), workload.controller, workload.name))
+        elif pods:
+            notices[f"{title}: not simulated: no container serves a model"] = None
+    return Plan(tuple(found), tuple(notices))
 
 
 def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None], workload: str) -> PodPlan:
@@ -107,7 +156,7 @@ def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None],
     return PodPlan(
         namespace=member.workload.namespace,
         name=member.name,
-        workload=member.workload.name,
+        workload=workload,
         container=container.name,
         image=container.image,
         spec=spec,
@@ -119,7 +168,30 @@ def _pod(member: Member, world: World, timing: Timing, notices: dict[str, None],
         sidecars=running,
         volumes=files,
         picker=picker,
+        place=member.place,
+        startup=_number(annotations, _STARTUP, 0.0) / 1e3,
+        pre_stop=_pre_stop(container, notices, workload),
+        grace=float(member.template.spec.termination_grace_period_seconds),
     )
+
+
+def _pre_stop(container: Container, notices: dict[str, None], workload: str) -> float:
+    """Return how many seconds the container waits before it is told to end; what else it does then is not simulated."""
+    handler = container.lifecycle.pre_stop if container.lifecycle is not None else None
+    if handler is None:
+        return 0.0
+    if handler.sleep is not None:
+        return float(handler.sleep.seconds)
+    seconds = 0.0
+    for words in shell.commands(handler.exec.command if handler.exec is not None else (), {}):
+        times = [_SECONDS.fullmatch(word) for word in words[1:]]
+        if words[0].rpartition("/")[2] == "sleep" and times and all(times):
+            seconds += sum(float(time[1]) for time in times if time is not None)
+        else:
+            notices[f"{workload}: container {container.name}: preStop: only sleep is simulated"] = None
+    if handler.http_get is not None:
+        notices[f"{workload}: container {container.name}: preStop: only sleep is simulated"] = None
+    return seconds
 
 
 def _launch(container: Container, variables: Variables) -> Launch:

@@ -179,8 +179,9 @@ async def test_a_picker_s_deployment_is_simulated_by_ours(start: Start, tmp_path
             assert (line["cached"] == 0.0) is not stream
             served.add(line["pod_served"])
     assert len(served) > 1
-    found = json.loads((running.installation.pods / "simulated-pods.json").read_text())["items"]
-    addresses = [each["status"]["podIP"] for each in found if each["metadata"]["labels"]["app"] == "chooser"]
+    addresses = [
+        each["status"]["podIP"] for each in running.simulated() if each["metadata"]["labels"]["app"] == "chooser"
+    ]
     async with grpc.aio.insecure_channel(f"{addresses[0]}:9003") as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert await check(b"") == b"\x08\x01"

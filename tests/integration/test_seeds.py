@@ -296,5 +296,4 @@ async def test_requests_are_mirrored(start: Start, tmp_path: Path) -> None:
 
 def servers(running: Running) -> Mapping[str, str]:
     """The addresses of the simulated servers, of one pod of each app."""
-    found = json.loads((running.installation.pods / "simulated-pods.json").read_text())
-    return {pod["metadata"]["labels"]["app"]: f"{pod['status']['podIP']}:8000" for pod in found["items"]}
+    return {pod["metadata"]["labels"]["app"]: f"{pod['status']['podIP']}:8000" for pod in running.simulated()}

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -69,6 +70,40 @@ async def test_refuse_reads_the_rest_of_a_request_under_way(start: Start) -> Non
         # To its end: the connection is closed.
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+
+
+async def test_a_server_that_ends_reads_the_rest_of_a_request_under_way(start: Start) -> None:
+    server = await start(timing=Timing(prefill=0, decode=0, answer_tokens=1))
+    reader, writer = await asyncio.open_connection(server.site.host, server.site.port)
+    body = json.dumps(CHAT).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\ncontent-length: {len(body)}\r\n"
+    writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body[:10])
+    async with asyncio.timeout(5):
+        while not server.busy:
+            await asyncio.sleep(0)
+        ending = asyncio.create_task(server.stop(60.0))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        writer.write(body[10:])
+        answer = await reader.read()
+        await ending
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+
+
+async def test_a_connection_that_was_accepted_too_late_is_cut(start: Start) -> None:
+    """An event loop may still accept one while the listener is being closed (uvloop)."""
+    server = await start()
+    await server.stop(5.0)
+    ours, theirs = socket.socketpair()
+    await asyncio.get_running_loop().connect_accepted_socket(server._http, theirs)  # noqa: SLF001
+    reader, writer = await asyncio.open_connection(sock=ours)
+    body = json.dumps(CHAT).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: m\r\ncontent-length: {len(body)}\r\n"
+    writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body)
+    async with asyncio.timeout(5):
+        assert not await reader.read()
     writer.close()
 
 

@@ -1,15 +1,18 @@
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from itertools import islice
+from typing import Any
 
 import pytest
-from aiohttp import ClientConnectorError, ClientSession
+from aiohttp import ClientConnectorError, ClientSession, ServerDisconnectedError
 
-from simulator import Fleet, Mode, Plan, PodPlan, RunningPod, Timing
+from simulator import Fleet, Mode, Numbered, Plan, PodPlan, Rolling, RunningPod, Timing, WorkloadPlan
 from simulator.addresses import candidates
 from simulator.commands import Launch, find_server
 
@@ -24,18 +27,61 @@ def free_port() -> int:
         return port
 
 
-def planned(*names: str, port: int, timing: Timing | None = None) -> Plan:
+def pattern(port: int, timing: Timing | None = None, **more: Any) -> PodPlan:
     spec = find_server(Launch("c", command=("vllm", "serve", "m", "--port", str(port))))
     assert spec is not None
-    pattern = PodPlan("default", "", "w", "c", "", spec, timing or Timing(), {}, {})
-    return Plan(tuple(replace(pattern, name=name) for name in names))
+    return PodPlan("default", "", "", "c", "", spec, timing or Timing(), {}, {}, **more)
+
+
+def planned(*names: str, port: int, timing: Timing | None = None, **more: Any) -> Plan:
+    """Pods that belong to nothing."""
+    pods = (replace(pattern(port, timing, **more), name=name, workload=name) for name in names)
+    return Plan(tuple(WorkloadPlan(pod.name, (pod,), Numbered()) for pod in pods))
+
+
+def deployed(replicas: int, revision: str, *, port: int, controller: Rolling | None = None, **more: Any) -> Plan:
+    """One Deployment."""
+
+    def name(place: int) -> str:
+        return f"w-{revision}-{place}"
+
+    pod = replace(pattern(port, **more), workload="w", revision=revision)
+    pods = (replace(pod, name=name(place), place=place) for place in range(replicas))
+    return Plan((WorkloadPlan("w", tuple(pods), controller or Rolling(), name),))
 
 
 @pytest.fixture
 async def fleet() -> AsyncIterator[Fleet]:
-    fleet = Fleet()
+    fleet = Fleet(reaction=0.0)
     yield fleet
     await fleet.stop()
+
+
+class Watch:
+    """What is published, as somebody who watches the API sees it: by name, "starting", "ready" or "leaving"."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, str]] = []
+        self._came = asyncio.Event()
+
+    def __call__(self, pods: Sequence[RunningPod]) -> None:
+        self.seen.append({pod.plan.name: phase(pod) for pod in pods})
+        self._came.set()
+
+    async def until(self, wanted: Callable[[dict[str, str]], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not (self.seen and wanted(self.seen[-1])):
+                self._came.clear()
+                await self._came.wait()
+
+
+def phase(pod: RunningPod) -> str:
+    """Read a pod's phase from its manifest."""
+    manifest: Any = pod.manifest()
+    if "deletionTimestamp" in manifest["metadata"]:
+        return "leaving"
+    conditions = {each["type"]: each["status"] for each in manifest["status"]["conditions"]}
+    return "ready" if conditions["Ready"] == "True" else "starting"
 
 
 def url(pod: RunningPod) -> str:
@@ -46,6 +92,13 @@ def url(pod: RunningPod) -> str:
 async def healthy(client: ClientSession, pod: RunningPod) -> bool:
     async with client.get(url(pod) + "/health") as response:
         return response.status == HTTPStatus.OK and response.headers["x-simulated-pod"] == pod.plan.name
+
+
+async def until_refused(client: ClientSession, pod: RunningPod) -> None:
+    with suppress(ClientConnectorError, ServerDisconnectedError):
+        async with asyncio.timeout(20):
+            while await healthy(client, pod):
+                await asyncio.sleep(0)
 
 
 def test_addresses_are_stable_and_leave_the_first_network_alone() -> None:
@@ -67,21 +120,19 @@ async def test_pods_share_a_port_on_addresses_of_their_own(fleet: Fleet, client:
 
 
 async def test_the_plan_is_followed_and_pods_that_stay_are_left_alone(client: ClientSession) -> None:
-    published: list[list[str]] = []
-
-    def publish(pods: Sequence[RunningPod]) -> None:
-        published.append([pod.plan.name for pod in pods])
-
-    fleet = Fleet(publish, linger=0.0)
+    watch = Watch()
+    fleet = Fleet(watch, reaction=0.0)
     port = free_port()
     await fleet.apply(planned("a", "b", port=port))
     first, second = fleet.pods
     await fleet.apply(planned("a", "b", port=port))
     await fleet.apply(planned("b", "c", port=port))
-    assert published == [["a", "b"], ["b", "c"]]
+    await watch.until(lambda seen: "a" not in seen)
+    both, gone = {"a": "ready", "b": "ready"}, {"b": "ready", "c": "ready"}
+    assert watch.seen == [both, gone | {"a": "leaving"}, gone]
     assert fleet.pods[0] is second
     await fleet.stop()
-    assert published[-1] == []
+    assert watch.seen[-1] == {}
     for pod in (first, second):
         with pytest.raises(ClientConnectorError):
             await healthy(client, pod)
@@ -93,18 +144,103 @@ async def test_that_there_are_no_pods_is_published_too() -> None:
     await fleet.apply(Plan())
     await fleet.apply(Plan())
     assert published == [0]
+    await fleet.stop()
 
 
-async def test_a_pod_that_goes_serves_on_until_everybody_knows(client: ClientSession) -> None:
-    fleet = Fleet(linger=3600.0)
-    await fleet.apply(planned("a", port=free_port(), timing=Timing(decode=0.01, answer_tokens=5)))
+async def test_a_pod_that_goes_is_told_so_after_its_pre_stop(client: ClientSession) -> None:
+    fleet = Fleet(reaction=0.0)
+    timing = Timing(decode=0.01, answer_tokens=5)
+    await fleet.apply(planned("a", port=free_port(), timing=timing, pre_stop=3600.0, grace=7200.0))
     (pod,) = fleet.pods
     await fleet.apply(Plan())
-    assert fleet.pods == ()
+    assert [phase(each) for each in fleet.pods] == ["leaving"]
     assert await healthy(client, pod)
     async with client.post(url(pod) + "/v1/chat/completions", json=CHAT | {"stream": True}) as response:
         await fleet.stop()
         assert (await response.read()).endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_pod_that_goes_finishes_what_it_has_and_takes_nothing_new(client: ClientSession) -> None:
+    watch = Watch()
+    fleet = Fleet(watch, reaction=0.0)
+    await fleet.apply(planned("a", port=free_port(), timing=Timing(decode=0.01, answer_tokens=50)))
+    (pod,) = fleet.pods
+    async with client.post(url(pod) + "/v1/chat/completions", json=CHAT | {"stream": True}) as response:
+        await fleet.apply(Plan())
+        await until_refused(client, pod)
+        assert watch.seen[-1] == {"a": "leaving"}
+        assert (await response.read()).endswith(b"data: [DONE]\n\n")
+    await watch.until(lambda seen: not seen)
+    await fleet.stop()
+
+
+async def test_a_pod_is_cut_off_when_its_grace_period_is_over(client: ClientSession) -> None:
+    watch = Watch()
+    fleet = Fleet(watch, reaction=0.0)
+    timing = Timing(decode=3600.0, answer_tokens=2)
+    await fleet.apply(planned("a", port=free_port(), timing=timing, grace=0.05))
+    (pod,) = fleet.pods
+    asking = asyncio.create_task(client.post(url(pod) + "/v1/chat/completions", json=CHAT))
+    assert pod.server is not None
+    while not pod.server.busy:
+        await asyncio.sleep(0)
+    await fleet.apply(Plan())
+    with pytest.raises(ServerDisconnectedError):
+        await asking
+    await watch.until(lambda seen: not seen)
+    await fleet.stop()
+
+
+async def test_a_pod_that_starts_listens_when_it_is_ready(client: ClientSession) -> None:
+    watch = Watch()
+    fleet = Fleet(watch, reaction=0.0)
+    port = free_port()
+    await fleet.apply(deployed(1, "1", port=port, startup=3600.0))
+    assert watch.seen == [{"w-1-0": "ready"}]  # what the first plan has is there already
+    await fleet.apply(deployed(2, "1", port=port, startup=0.1))
+    assert watch.seen[-1] == {"w-1-0": "ready", "w-1-1": "starting"}
+    new = fleet.pods[1]
+    with pytest.raises(ClientConnectorError):
+        await healthy(client, new)
+    await watch.until(lambda seen: seen["w-1-1"] == "ready")
+    assert await healthy(client, new)
+    await fleet.stop()
+
+
+@pytest.mark.parametrize(
+    ("controller", "most", "least"), [(Rolling(), 10, 6), (Rolling(1, 0), 9, 8), (Rolling("0%", "50%"), 8, 4)]
+)
+async def test_a_rolling_update_keeps_to_its_bounds(
+    client: ClientSession, controller: Rolling, most: int, least: int
+) -> None:
+    watch = Watch()
+    fleet = Fleet(watch, reaction=0.0)
+    port = free_port()
+    await fleet.apply(deployed(8, "1", port=port, controller=controller))
+    await fleet.apply(deployed(8, "2", port=port, controller=controller, startup=0.02))
+    new = {f"w-2-{place}": "ready" for place in range(8)}
+    await watch.until(lambda seen: seen == new)
+    for seen in watch.seen:
+        phases = Counter(seen.values())
+        assert phases["ready"] + phases["starting"] <= most, seen
+        assert phases["ready"] >= least, seen
+    assert all([await healthy(client, pod) for pod in fleet.pods])
+    await fleet.stop()
+
+
+async def test_a_name_is_not_used_twice() -> None:
+    """As on Kubernetes, where names are random: the pod that leaves is still there under its name."""
+    fleet = Fleet(reaction=0.0)
+    port = free_port()
+    await fleet.apply(deployed(2, "1", port=port, pre_stop=3600.0, grace=7200.0))
+    await fleet.apply(deployed(1, "1", port=port))
+    await fleet.apply(deployed(2, "1", port=port))
+    assert {pod.plan.name: phase(pod) for pod in fleet.pods} == {
+        "w-1-0": "ready",
+        "w-1-1": "leaving",
+        "w-1-2": "ready",
+    }
+    await fleet.stop()
 
 
 @own_addresses
@@ -141,22 +277,25 @@ async def test_faults_by_name_and_by_any_other_pod(fleet: Fleet, client: ClientS
         await fleet.fail("z", Mode.HANG)
 
 
-async def test_another_revision_takes_the_place_of_a_pod_of_the_same_name(client: ClientSession) -> None:
-    published: list[list[RunningPod]] = []
-    fleet = Fleet(lambda pods: published.append(list(pods)), linger=0.0)
+async def test_a_numbered_pod_is_gone_before_another_takes_its_place(client: ClientSession) -> None:
+    watch = Watch()
+    fleet = Fleet(watch, reaction=0.0)
     plan = planned("set-0", port=free_port())
     await fleet.apply(plan)
-    await fleet.apply(Plan((replace(plan.pods[0], revision="2"),)))
-    (old,), (new,) = published
-    assert (new.plan.name, new.plan.revision, old is new) == ("set-0", "2", False)
-    assert (old.address, old.port) != (new.address, new.port)
+    (old,) = fleet.pods
+    pod = replace(plan.pods[0], revision="2")
+    await fleet.apply(Plan((replace(plan.workloads[0], pods=(pod,)),)))
+    await watch.until(lambda seen: len(watch.seen) > 2 and seen == {"set-0": "ready"})
+    assert watch.seen == [{"set-0": "ready"}, {"set-0": "leaving"}, {}, {"set-0": "ready"}]
+    (new,) = fleet.pods
+    assert (new.plan.revision, old is new) == ("2", False)
     assert await healthy(client, new)
     await fleet.stop()
 
 
 async def test_a_pod_without_a_server_has_an_address_of_its_own(fleet: Fleet) -> None:
     leader = planned("a", port=free_port()).pods[0]
-    await fleet.apply(Plan((leader, replace(leader, name="a-1", spec=None))))
+    await fleet.apply(Plan((WorkloadPlan("a", (leader, replace(leader, name="a-1", spec=None)), Numbered()),)))
     first, second = fleet.pods
     assert (second.server, second.port, first.address != second.address) == (None, None, True)
     assert second.manifest()["status"]["podIP"] == second.address  # type: ignore[index]

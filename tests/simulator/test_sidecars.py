@@ -170,7 +170,7 @@ async def reach(client: ClientSession, pod: RunningPod, wanted: list[str]) -> No
 
 
 async def test_the_syncer_follows_the_config_map(client: ClientSession) -> None:
-    fleet = Fleet(linger=0.0)
+    fleet = Fleet(reaction=0.0)
     text = MANIFESTS.replace("template:", "replicas: 2\n  template:", 1)
     try:
         assert await fleet.apply(planned(text)) == ()

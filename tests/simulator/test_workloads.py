@@ -1,10 +1,11 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import yaml
 
 from resources import PORTS_ANNOTATION, Pod, Upsert, World, decode
-from simulator import Plan, PodPlan, ServerSpec, Timing, manifests, plan
+from simulator import WRITTEN, Plan, PodPlan, ServerSpec, Timing, manifests, plan
 
 SERVING = """
 apiVersion: apps/v1
@@ -133,10 +134,24 @@ def test_a_port_of_its_own_is_annotated_and_a_pod_that_does_not_listen_is_not_re
     assert not silent.ready
 
 
-def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_each_pod_has_a_file_that_is_left_alone_while_it_stays_the_same(tmp_path: Path) -> None:
     (first, second) = plan(world(SERVING)).pods
+    (tmp_path / "default.earlier.json").write_text("{}")
+    files = manifests.Manifests(tmp_path)
     for pods in ([first, second], [first]):
-        manifests.write(tmp_path, [manifests.pod(pod, "127.1.2.3", 8000) for pod in pods])
-        (path,) = tmp_path.iterdir()
-        items = msgspec.json.decode(path.read_bytes())["items"]
-        assert [item["metadata"]["name"] for item in items] == [pod.name for pod in pods]
+        files.write(manifests.pod(pod, "127.1.2.3", 8000) for pod in pods)
+        written = [msgspec.json.decode(path.read_bytes()) for path in sorted(tmp_path.glob("[!.]*"))]
+        assert [each["metadata"]["name"] for each in written] == sorted(pod.name for pod in pods)
+    before = (tmp_path / f"default.{first.name}.json").stat().st_ino
+    files.write(manifests.pod(pod, "127.1.2.3", 8000) for pod in (first, second))
+    assert (tmp_path / f"default.{first.name}.json").stat().st_ino == before
+    files.write([manifests.pod(first, "127.1.2.3", 8000, deleted=datetime(2026, 1, 2, tzinfo=UTC))])
+    (left,) = (decode(msgspec.json.decode(path.read_bytes())).object for path in tmp_path.glob("*.json"))
+    assert isinstance(left, Pod)
+    assert not left.ready
+    assert left.metadata.deletion_timestamp == datetime(2026, 1, 2, 0, 0, 30, tzinfo=UTC)
+
+
+def test_a_folder_without_pods_says_so(tmp_path: Path) -> None:
+    manifests.Manifests(tmp_path).write([])
+    assert [path.name for path in tmp_path.iterdir()] == [WRITTEN]

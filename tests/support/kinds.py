@@ -98,8 +98,16 @@ def model(name: str, pool: str, targets: Mapping[str, int] | None = None) -> Man
     return _manifest(f"{EXPERIMENTAL}/v1alpha2", "InferenceModel", name, spec)
 
 
-def deployment(app: str, flags: str, *, replicas: int = 1, port: int = 8000, **timing: float) -> Manifest:
-    """Replicas of `vllm serve`; timing by the simulator's annotations: decode_ms, prefill_us, ..."""
+def deployment(
+    app: str,
+    flags: str,
+    *,
+    replicas: int = 1,
+    port: int = 8000,
+    strategy: Mapping[str, Any] | None = None,
+    **timing: float,
+) -> Manifest:
+    """Replicas of `vllm serve`; timing by the simulator's annotations: decode_ms, prefill_us, startup_ms, ..."""
     annotations = {_TIMING + key.replace("_", "-"): str(value) for key, value in timing.items()}
     command = ["vllm", "serve", f"/models/{app}", "--port", str(port), *flags.split()]
     container = {
@@ -109,7 +117,9 @@ def deployment(app: str, flags: str, *, replicas: int = 1, port: int = 8000, **t
         "ports": [{"name": "http", "containerPort": port}],
     }
     template = {"metadata": {"labels": {"app": app}, "annotations": annotations}, "spec": {"containers": [container]}}
-    spec = {"replicas": replicas, "selector": {"matchLabels": {"app": app}}, "template": template}
+    spec: dict[str, Any] = {"replicas": replicas, "selector": {"matchLabels": {"app": app}}, "template": template}
+    if strategy:
+        spec["strategy"] = {"type": "RollingUpdate", "rollingUpdate": strategy}
     return _manifest("apps/v1", "Deployment", app, spec)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 
 from pointsman.installation import Installation
 from pointsman.logs import HANDLED, Line
@@ -57,6 +58,10 @@ class Running:
         report = await self.report()
         pools = [each for gateway in report["gateways"] for each in gateway["pools"] if each["name"] == pool]
         return {pod["name"]: pod["address"] for each in pools for pod in each["pods"]}
+
+    def simulated(self) -> list[Mapping[str, Any]]:
+        """The manifests of the simulated pods."""
+        return [orjson.loads(file.read_bytes()) for file in sorted(self.installation.pods.glob("*.json"))]
 
     async def fault(self, address: str, mode: str, *, pod: str | None = None) -> None:
         """Make a simulated model server misbehave: refuse, reset, unavailable, hang, or none to end it.
