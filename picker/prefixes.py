@@ -34,12 +34,15 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self._learnt)
 
-    def match(self, chain: Sequence[int]) -> int:
-        """Count the blocks at the chain's beginning that the pod has, or will have when what it was sent is done."""
-        learnt = _leading(self._learnt, chain)
-        if learnt == len(chain) or not self._expected:
+    def match(self, chain: Sequence[int], near: int = 0) -> int:
+        """Count the blocks at the chain's beginning that the pod has, or will have when what it was sent is done.
+
+        `near` is where to look first: pods often have as much as another has, the part that all prompts share.
+        """
+        learnt = _leading(self._learnt, chain, near)
+        if learnt == len(chain) or chain[learnt] not in self._expected:
             return learnt
-        return max(learnt, _leading(self._expected, chain))
+        return _leading(self._expected, chain, near)
 
     def expect(self, chain: Sequence[int]) -> bool:
         """Note a prompt that is sent there; False when there is no room, and nothing was noted."""
@@ -76,16 +79,25 @@ class Prefixes:
         self._learnt.clear()
 
 
-def _leading(known: Container[int], chain: Sequence[int]) -> int:
+def _leading(known: Container[int], chain: Sequence[int], near: int) -> int:
     if not chain or chain[0] not in known:
         return 0
-    if chain[-1] in known:
-        return len(chain)
-    low, high = 1, len(chain) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if chain[middle] in known:
-            low = middle + 1
+    # At least `low` of them are known, and at most `high`.
+    low, high = 1, len(chain)
+    if 0 < near <= high:
+        if chain[near - 1] not in known:
+            high = near - 1
+        elif near == high or chain[near] not in known:
+            return near
         else:
-            high = middle
+            low = near + 1
+    if chain[high - 1] in known:
+        return high
+    high -= 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if chain[middle - 1] in known:
+            low = middle
+        else:
+            high = middle - 1
     return low

@@ -22,7 +22,12 @@ def prefix_cache(request: Request, _table: Table, endpoints: Sequence[Endpoint])
     if not chain:
         return None
     length = ENDS[len(chain)]
-    return [1.0 - ENDS[endpoint.prefixes.match(chain)] / length for endpoint in endpoints]
+    costs, near = [], 0
+    for endpoint in endpoints:
+        blocks = endpoint.prefixes.match(chain, near)
+        near = blocks or near
+        costs.append(1.0 - ENDS[blocks] / length)
+    return costs
 
 
 def overload(request: Request, _table: Table, endpoints: Sequence[Endpoint]) -> list[float] | None:

@@ -23,17 +23,17 @@ def common(word: str, other: str) -> int:
     )
 
 
-@given(st.lists(WORDS, max_size=12), st.lists(WORDS, max_size=6), WORDS)
-def test_a_match_is_the_longest_common_beginning(served: list[str], sent: list[str], word: str) -> None:
+@given(st.lists(WORDS, max_size=12), st.lists(WORDS, max_size=6), WORDS, st.integers(0, 14))
+def test_a_match_is_the_longest_common_beginning(served: list[str], sent: list[str], word: str, near: int) -> None:
     prefixes = Prefixes()
     for other in served:
         prefixes.learn(chain(other))
     for other in sent:
         assert prefixes.expect(chain(other))
-    assert prefixes.match(chain(word)) == max((common(word, other) for other in served + sent), default=0)
+    assert prefixes.match(chain(word), near) == max((common(word, other) for other in served + sent), default=0)
     for other in sent:
         prefixes.withdraw(chain(other))
-    assert prefixes.match(chain(word)) == max((common(word, other) for other in served), default=0)
+    assert prefixes.match(chain(word), near) == max((common(word, other) for other in served), default=0)
 
 
 @given(st.integers(1, 20), st.lists(WORDS, max_size=30), WORDS)
