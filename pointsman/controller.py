@@ -82,7 +82,7 @@ class Controller:
             interests(),
             namespaces=options.namespaces,
             dice=random.random,
-            retold=lambda key: self._writer.check(key),  # noqa: PLW0108 - made below
+            retold=self._hear,
         )
         self._writer = StatusWriter(api, self._source, owns=self._owns)
         self._programming = Programming()
@@ -118,6 +118,12 @@ class Controller:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._admin.stop()
             await self._server.stop()
+
+    def _hear(self, key: Key) -> None:
+        """Look at an object that the API server told of: its status, or the whole of it if it was made here."""
+        self._writer.check(key)
+        if self._provisioning is not None:
+            self._provisioning.applier.check(key)
 
     async def _watch(self, stop: asyncio.Event) -> None:
         async for reading in self._source.watch(stop):

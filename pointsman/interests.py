@@ -43,6 +43,8 @@ _WITH_STATUS: frozenset[type[Object]] = frozenset(
         InferenceObjective,
         InferencePool,
         InferenceTrafficPolicy,
+        # Not to be written, but to see changes of those that were made.
+        Service,
         XInferenceModelRewrite,
         XInferenceObjective,
         XInferencePool,

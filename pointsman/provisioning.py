@@ -41,7 +41,8 @@ def bootstrap_template() -> str:
 def interests() -> Iterator[Interest]:
     """Yield what to follow of the kinds that are made and of which nothing else is read."""
     label = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
-    yield from (Interest(kind, label_selector=label, bare=True) for kind in MADE if kind is not Service)
+    made = (kind for kind in MADE if kind is not Service)
+    yield from (Interest(kind, label_selector=label, bare=True, keeps_status=True) for kind in made)
 
 
 class Provisioning:
@@ -54,6 +55,7 @@ class Provisioning:
         self.applier = Applier(
             api,
             there=self._there,
+            version=self._version,
             served=source.served,
             form=HASH_ANNOTATION,
             label=(MANAGED_BY_LABEL, MANAGED_BY),
@@ -70,6 +72,10 @@ class Provisioning:
             [Wanted(each.key, each.api_version, each.body, each.hash) for each in wanted.objects],
             keep=lambda item: _gateway_of(item) in wanted.untouched,
         )
+
+    def _version(self, key: Key) -> str:
+        told = self._source.told(key)
+        return told.resource_version if told is not None else ""
 
     def _there(self) -> Mapping[Key, Object]:
         return {

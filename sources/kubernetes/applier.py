@@ -20,6 +20,9 @@ from sources.kubernetes.discovery import Served
 from sources.kubernetes.errors import NOT_FOUND, ApiError, UnreachableError
 from sources.kubernetes.status_writer import MANAGER
 
+# Seconds for which the watch may be behind, and between two applications of one form.
+_LAG = 5.0
+_INTERVAL = 1.0
 _RETRY = 1.0
 _LONGEST_RETRY = 30.0
 
@@ -36,10 +39,22 @@ class Wanted:
     form: str
 
 
+@dataclass(slots=True)
+class _Applied:
+    """What an object was applied as last, and the version that it then had; `seen` once the watch has told of it."""
+
+    form: str
+    version: str
+    at: float
+    seen: bool = False
+
+
 class Applier:
     """Applies objects, one after another.
 
-    there: the objects that bear our label, as they were last seen. served: how the kind of a key is served. form: the
+    there: the objects that bear our label, as they were last seen. version: of the key's object, as it was last seen; a
+    version that is not the one that was applied may be somebody's change, and is applied again, which changes nothing
+    where it was none. served: how the kind of a key is served. form: the
     annotation that has an object's form. label: ours, and its value.
     """
 
@@ -48,20 +63,21 @@ class Applier:
         api: Api,
         *,
         there: Callable[[], Mapping[Key, Object]],
+        version: Callable[[Key], str],
         served: Callable[[Key], Served | None],
         form: str,
         label: tuple[str, str],
     ) -> None:
         self._api = api
         self._there = there
+        self._version = version
         self._served = served
         self._form = form
         self._label = label
         self._wanted: dict[Key, Wanted] = {}
         self._keep: Callable[[Object], bool] = lambda _: True
         self._news = asyncio.Event()
-        # The generation that an object had when it was last applied: a later one is somebody else's change.
-        self._applied: dict[Key, tuple[str, int]] = {}
+        self._applied: dict[Key, _Applied] = {}
         self.problems: dict[Key, str] = {}
 
     def want(self, objects: Iterable[Wanted], keep: Callable[[Object], bool]) -> None:
@@ -71,9 +87,10 @@ class Applier:
         self.problems = {key: text for key, text in self.problems.items() if key in self._wanted}
         self.check()
 
-    def check(self) -> None:
+    def check(self, key: Key | None = None) -> None:
         """Look again: something that we made may have been changed or deleted."""
-        self._news.set()
+        if key is None or key in self._wanted:
+            self._news.set()
 
     async def run(self) -> None:
         """Apply and delete, for ever."""
@@ -103,14 +120,25 @@ class Applier:
         return whole
 
     def _differs(self, wanted: Wanted) -> bool:
-        item = self._there().get(wanted.key)
-        applied = self._applied.get(wanted.key)
+        loop = asyncio.get_running_loop()
+        item, applied = self._there().get(wanted.key), self._applied.get(wanted.key)
+        if applied is None or applied.form != wanted.form:
+            # At the start too: nobody was here to see what was changed before.
+            return True
+        age = loop.time() - applied.at
+        if item is None and not applied.seen:
+            # The watch may not have told of it yet.
+            return self._later(age, _LAG)
+        applied.seen = True
         if item is None:
             return True
-        if item.metadata.annotations.get(self._form) != wanted.form:
-            # The watch may not have told yet of what was just applied.
-            return applied is None or applied[0] != wanted.form or item.metadata.generation > applied[1]
-        return applied is not None and item.metadata.generation > applied[1]
+        return self._version(wanted.key) != applied.version and self._later(age, _INTERVAL)
+
+    def _later(self, age: float, wait: float) -> bool:
+        """Whether the time to act has come; looks again when it has."""
+        if age < wait:
+            asyncio.get_running_loop().call_later(wait - age, self.check)
+        return age >= wait
 
     async def _apply(self, wanted: Wanted) -> bool:
         key, served = wanted.key, self._served(wanted.key)
@@ -128,8 +156,11 @@ class Applier:
         except UnreachableError:
             return False
         self.problems.pop(key, None)
-        self._applied[key] = (wanted.form, int(answer["metadata"].get("generation") or 0))
-        _log.info("object applied", object=str(key))
+        version = str(answer["metadata"].get("resourceVersion") or "")
+        before = self._version(key)
+        self._applied[key] = _Applied(wanted.form, version, asyncio.get_running_loop().time())
+        if before != version:
+            _log.info("object applied", object=str(key))
         return True
 
     async def _is_foreign(self, path: str) -> bool:

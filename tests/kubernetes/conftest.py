@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import cluster_images
 import pytest
+from controllers import Controller
 from minikluster import build
 from minikluster.cluster import Cluster, unmet
 
@@ -40,7 +42,7 @@ def new_cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
         def start(name: str) -> Cluster:
             cluster = Cluster(tmp_path_factory.mktemp(name))
             stack.callback(cluster.down)
-            cluster.up()
+            cluster.up([cluster_images.write(tmp_path_factory.mktemp("images"))])
             return cluster
 
         yield start
@@ -61,6 +63,15 @@ def apis(shared_cluster: Cluster) -> Cluster:
     shared_cluster.run([sys.executable, "-P", "-m", "pointsman", "crds", "--apply"])
     shared_cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
     return shared_cluster
+
+
+@pytest.fixture(scope="session")
+def controller(apis: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    """A controller that serves the cluster, as all controllerNames that the tests use."""
+    controller = Controller(apis, tmp_path_factory.mktemp("controller"))
+    controller.start()
+    yield controller
+    controller.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""A controller beside a cluster: its process, what it says, and waiting for what it does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cluster_images
+from minikluster import namespaces
+from minikluster.cluster import Cluster
+from minikluster.config import client_environment
+
+NODE = "10.244.0.1"
+XDS, ADMIN = f"{NODE}:18000", f"{NODE}:19000"
+CLASS = "pointsman"
+NAMES = (
+    "pointsman.dev/gateway-controller",
+    "gateway.envoyproxy.io/gatewayclass-controller",
+    "inference.networking.x-k8s.io/gateway-controller",
+    "kgateway.dev/kgateway",
+)
+# Processes start slowly on a machine that tests keep busy (seconds).
+PATIENCE = 90.0
+
+
+class Controller:
+    """Runs on the node, outside of the cluster's pods, which reach it there."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster = cluster
+        self._log = folder / "controller.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, options: Sequence[str] = ()) -> None:
+        """Start it; it is ready when the cluster has been read."""
+        keeper = namespaces.keeper(self.cluster.state)
+        command = [
+            "nsenter",
+            f"--net=/proc/{keeper}/ns/net",
+            "--",
+            sys.executable,
+            "-P",
+            "-m",
+            "pointsman",
+            "controller",
+        ]
+        command += ["--xds", XDS, "--admin", ADMIN, "--advertise", XDS]
+        command += ["--envoy-image", cluster_images.ENVOY, "--image", cluster_images.POINTSMAN, *options]
+        for name in NAMES:
+            command += ["--controller-name", name]
+        with self._log.open("ab") as log:
+            environment = client_environment(self.cluster.state)
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        self.until(self.ready)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it."""
+        if self._process is not None:
+            os.kill(self._process.pid, number)
+            self._process.wait(30)
+            self._process = None
+
+    @property
+    def memory(self) -> int:
+        """Its resident memory in bytes."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+    @property
+    def log(self) -> str:
+        """What it has written."""
+        return self._log.read_text()
+
+    def ready(self) -> bool:
+        """Whether it has read the cluster."""
+        try:
+            return "ready" in self.cluster.run(["curl", "-sf", "-m", "2", f"http://{ADMIN}/readyz"])
+        except RuntimeError:
+            return False
+
+    def status(self) -> dict[str, Any]:
+        """What /status says."""
+        found: dict[str, Any] = json.loads(self.cluster.run(["curl", "-sf", "-m", "10", f"http://{ADMIN}/status"]))
+        return found
+
+    def until(self, holds: Callable[[], bool], seconds: float = PATIENCE) -> float:
+        """Wait until something holds; return how many seconds that took."""
+        start = time.monotonic()
+        while not holds():
+            if time.monotonic() - start > seconds:
+                raise AssertionError(f"not within {seconds} s\n{self.log[-4000:]}")
+            time.sleep(0.1)
+        return time.monotonic() - start
+
+    def programmed(self, name: str, namespace: str) -> str:
+        """Wait until a Gateway is programmed; return its address."""
+        wait = ("wait", "-n", namespace, f"gateway/{name}", "--for=condition=Programmed", f"--timeout={PATIENCE:.0f}s")
+        self.cluster.kubectl(*wait)
+        address: str = self.cluster.get("gateway", name, namespace=namespace)["status"]["addresses"][0]["value"]
+        return address
+
+    def fetch(self, address: str, *options: str) -> tuple[int, str]:
+        """Ask a Gateway with curl; return status and body."""
+        command = ["curl", "-s", "-m", "20", "-w", "\n%{http_code}", *options]
+        body, _, status = self.cluster.run([*command, f"http://{address}"]).rpartition("\n")
+        return int(status), body
