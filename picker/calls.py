@@ -14,10 +14,12 @@ from picker.access_log import AccessLog
 from picker.exchange import Exchange, Pool
 from picker.http2 import Call, Connection, Opener
 from picker.logs import Log
+from picker.served_models import Source, read_sources
 from picker.server import (
     BODY_METADATA,
     ENVOY_METADATA,
     HEALTH,
+    LIST_METADATA,
     MIRRORS_METADATA,
     POOL_METADATA,
     PROCESS,
@@ -46,6 +48,9 @@ class Calls:
         """Find what opens a stream with these headers; None for what is not served."""
         path = headers.get(":path")
         if path == PROCESS:
+            if (listed := headers.get(LIST_METADATA)) is not None:
+                sources = read_sources(listed)
+                return lambda call: _ListStream(self.picker, call, sources)
             asked = _Asked.by(headers)
             return lambda call: _ExchangeStream(self, call, asked)
         if path == STREAM_ACCESS_LOGS:
@@ -154,6 +159,32 @@ class _ExchangeStream:
             self._call.finish(response)
         else:
             self._call.send(response)
+
+
+class _ListStream:
+    """A list of models on its way to a client: headers, then the body, which is completed; then the stream ends."""
+
+    __slots__ = ("_call", "_picker", "_sources")
+
+    def __init__(self, picker: Picker, call: Call, sources: Sequence[Source]) -> None:
+        self._picker = picker
+        self._call = call
+        self._sources = sources
+
+    def receive(self, message: bytes) -> None:
+        """Answer a message."""
+        request = ProcessingRequest.FromString(message)
+        response = self._picker.complete(self._sources, request).SerializeToString()
+        if request.HasField("response_body"):
+            self._call.finish(response)
+        else:
+            self._call.send(response)
+
+    def finish(self) -> None:
+        """Go on: Envoy waits for the answer."""
+
+    def abandon(self) -> None:
+        """Go on: what is sent from here on is passed over."""
 
 
 class _AccessLogStream:

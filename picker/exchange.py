@@ -72,6 +72,10 @@ class Pool(Struct, eq=False):
     apart: bool = False
     split: Split | None = None
 
+    def knows(self, model: str) -> bool:
+        """Whether a model is declared for the pool, or a server of it says that it serves it."""
+        return self.rules.names(model) or (self.table is not None and model in self.table.served)
+
     @property
     def reads_prompt(self) -> bool:
         """Whether a choice needs the prompt."""
@@ -312,8 +316,18 @@ class Exchange:
         return refuse(reason, model, self._pool.name, retry_after=1 + int(self._dice() * _RETRY_SPREAD))
 
 
+def pass_on(request: ProcessingRequest, body: bytes | None) -> ProcessingResponse:
+    """Let a message pass, with another body if one is given."""
+    response = ProcessingResponse.FromString(_PASSING[request.WhichOneof("request") or "request_headers"])
+    if body is not None:
+        response.response_body.response.body_mutation.body = body
+        _set_header(response, _LENGTH_HEADER, b"%d" % len(body))
+    return response
+
+
 def _set_header(response: ProcessingResponse, key: str, value: bytes) -> None:
-    answer = response.request_body if response.HasField("request_body") else response.request_headers
+    kind = response.WhichOneof("response")
+    answer = getattr(response, kind or "request_headers")
     option = answer.response.header_mutation.set_headers.add()
     option.header.key = key
     option.header.raw_value = value

@@ -22,6 +22,7 @@ from picker.calls import Calls, Listener
 from picker.in_flight import MAX_AGE, InFlight
 from picker.logs import Log, open_log
 from picker.metrics_text import Dialect
+from picker.model_lists import ListTimes, ModelLists
 from picker.pools import Directory
 from picker.probe import Prober, ProbeTimes
 from picker.scrape import Scraper, ScrapeTimes
@@ -60,6 +61,7 @@ class PickerSettings:
     group: str
     scrape: ScrapeTimes = field(default_factory=ScrapeTimes)
     probe: ProbeTimes = field(default_factory=ProbeTimes)
+    lists: ListTimes = field(default_factory=ListTimes)
     debug: bool = False
     metric_names: Mapping[str, str] = field(default_factory=dict)
     pool: str = ""
@@ -102,6 +104,7 @@ class _Process:
             times=settings.scrape,
             others=Dialect.of(settings.metric_names) if settings.metric_names else None,
         )
+        self._model_lists = ModelLists(settings.lists)
         self._picker = Picker(
             directory=self._directory,
             in_flight=self._in_flight,
@@ -148,6 +151,7 @@ class _Process:
         await self._listener.close()
         await self._server.stop(_GRACE if self._serving else None)
         await self._scraper.close()
+        await self._model_lists.close()
         await self._prober.close()
         if self._web is not None:
             await self._web.cleanup()
@@ -196,6 +200,7 @@ class _Process:
 
     def _change(self) -> None:
         self._scraper.follow(self._directory.members)
+        self._model_lists.follow(self._directory.members)
         self._telemetry.forget_others()
         self._picker.announce()
         if self._directory.complete:

@@ -62,6 +62,10 @@ class Rules(Struct, frozen=True):
         """Whether the model's name makes any difference here."""
         return bool(self.models or self.rewrites) or self.unlisted == _REFUSED
 
+    def names(self, model: str) -> bool:
+        """Whether an InferenceModel or a rewrite names the model."""
+        return model in self.models or any(model in rewrite.models for rewrite in self.rewrites)
+
     def target(self, model: str, dice: Callable[[], float]) -> str:
         """Draw the name under which servers know the model."""
         targets = self._targets(model)

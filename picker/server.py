@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 
-from picker.exchange import Exchange, Pool
+from picker.exchange import Exchange, Pool, pass_on
 from picker.in_flight import InFlight
 from picker.logs import Log
 from picker.pools import Directory
 from picker.refusals import UNKNOWN_POOL, refuse
+from picker.served_models import Source, complete, served_by
 from picker.telemetry import Telemetry
 from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 
@@ -27,6 +28,7 @@ POOL_METADATA = "x-pointsman-pool"
 BODY_METADATA = "x-pointsman-body"
 MIRRORS_METADATA = "x-pointsman-mirrors"
 ENVOY_METADATA = "x-pointsman-envoy"
+LIST_METADATA = "x-pointsman-models-of"
 
 SERVER_OPTIONS = (
     ("grpc.max_concurrent_streams", 1_000_000),
@@ -156,3 +158,8 @@ class Picker:
         """Answer for a pool that nobody told us of."""
         self._telemetry.refuse(name, UNKNOWN_POOL)
         return refuse(UNKNOWN_POOL, "", name)
+
+    def complete(self, sources: Sequence[Source], request: ProcessingRequest) -> ProcessingResponse:
+        """Complete a list of models, which passes here as an answer, by what the pools' servers say."""
+        body = request.response_body.body
+        return pass_on(request, complete(body, served_by(sources, self.find)) if body else None)

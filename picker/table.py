@@ -6,7 +6,7 @@ them. Nothing here awaits, reads a clock or draws a die.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -35,7 +35,8 @@ class Endpoint:
     `avoided` is one that fails; `passed_over` as well one that was never asked, of which nobody knows that it serves.
 
     `adapters` are the LoRA adapters that the pod runs requests of, `adapters_waiting` those that it lets wait, and
-    `adapter_limit` how many fit at once (0: it does not say).
+    `adapter_limit` how many fit at once (0: it does not say).  `served` are the models that it lists, adapters
+    included, each with the time of its creation (seconds since the epoch).
     """
 
     address: str
@@ -58,6 +59,7 @@ class Endpoint:
     avoided: bool = field(default=False, init=False)
     passed_over: bool = field(default=True, init=False)
     prefixes: Prefixes = field(default_factory=Prefixes, init=False)
+    served: Mapping[str, int] = field(default_factory=dict, init=False)
     _asked: bool = field(default=False, init=False)
 
     @property
@@ -139,7 +141,7 @@ class Table:
     without queueing.  The means stand in for a pod that reports nothing.  Beyond `queue_threshold` (requests waiting)
     or `kv_threshold` (0..1) a pod is saturated.  `adapters` are all names of LoRA adapters that pods reported.
     `mean_tokens` is how many tokens a prompt has, as far as the access log tells, for those whose length is not known,
-    and `bytes_per_token` how many bytes of a body make one.
+    and `bytes_per_token` how many bytes of a body make one.  `served` are all models that pods list, with their times.
     """
 
     endpoints: tuple[Endpoint, ...] = ()
@@ -152,12 +154,14 @@ class Table:
     adapters: set[str] = field(default_factory=set)
     mean_tokens: float = 0.0
     bytes_per_token: float = _BYTES_PER_TOKEN
+    served: Mapping[str, int] = field(default_factory=dict, init=False)
     _mean_body: float = field(default=_BODY, init=False)
     _mean_prompt: float = field(default=_BODY / _BYTES_PER_TOKEN, init=False)
 
     def replace(self, endpoints: Iterable[Endpoint]) -> None:
         """Take other rows; those that stay keep what is known of them, being the same objects."""
         self.endpoints = tuple(endpoints)
+        self.list_served()
         self.refresh()
 
     def refresh(self) -> None:
@@ -178,6 +182,10 @@ class Table:
         self.peak_running = peak
         self.mean_waiting = waiting / reporting if reporting else 0.0
         self.mean_kv_usage = kv_usage / reporting if reporting else 0.0
+
+    def list_served(self) -> None:
+        """Add up again what the rows' pods serve."""
+        self.served = {name: created for endpoint in self.endpoints for name, created in endpoint.served.items()}
 
     def settle(self, body: float, prompt: float | None = None) -> None:
         """Take in how long a finished request's body was (bytes), and how many tokens its prompt had, if that is told.

@@ -59,9 +59,9 @@ class Telemetry:
         return tally
 
     def _label(self, pool: str, model: str) -> str:
-        """Clients choose models' names: only declared ones become labels."""
+        """Clients choose models' names: only those become labels that are declared or served."""
         known = self._directory.pools.get(pool)
-        if known is not None and model in known.rules.models:
+        if known is not None and known.knows(model):
             return model
         return OTHER if model else _NONE
 

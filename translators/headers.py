@@ -56,5 +56,11 @@ POOL_KEY = "x-pointsman-pool"
 MIRRORS_KEY = "x-pointsman-mirrors"
 """gRPC metadata of an exchange with the picker: the pools that copies go to, "namespace/name,namespace/name"."""
 
+LIST_KEY = "x-pointsman-models-of"
+"""gRPC metadata of an exchange with the picker over a list of models: the pools behind it, as JSON in ASCII.
+
+An array of arrays: a pool, "namespace/name", and an expression (RE2) for those of its models that are meant, or null.
+"""
+
 BODY_KEY = "x-pointsman-body"
 """gRPC metadata of an exchange with the picker: "1" where the body follows the headers."""

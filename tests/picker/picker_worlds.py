@@ -136,6 +136,7 @@ class Pod:
     running: float = 0
     kv_usage: float = 0
     adapters: str = ""
+    models: list[str] = field(default_factory=lambda: ["m"])
     address: str = ""
     closes: bool = False
     statuses: dict[str, int | None] = field(default_factory=dict)
@@ -197,7 +198,7 @@ class Pod:
                 page += f"vllm:lora_requests_info{{{labels}}} 1.7e+09\n"
             return page.encode()
         if path == "/v1/models":
-            return orjson.dumps({"data": [{"id": "m"}]})
+            return orjson.dumps({"data": [{"id": name} for name in self.models]})
         return b"{}"
 
 

@@ -49,7 +49,8 @@ _NO_MULTIPART = route.HeaderMatcher(
 def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo) -> Iterator[route.Route]:
     """Yield the routes of a hostname in order; `limit` is how many bytes of a body may be held."""
     chooses = any(rule.model is not None for rule in host.routes)
-    models = models_list.routable(host)
+    models, sources = tuple(models_list.routable(host).items()), models_list.sources(host)
+    lists = bool(models or sources.pools)
     if chooses:
         yield from _refusals(finder)
     foreign = any(pool.picker for rule in host.routes for pool in rule.pools)
@@ -60,12 +61,12 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
             if rule.match not in examined:
                 examined.add(rule.match)
                 yield from memo(_examine, rule.name, rule.match, finder, limit, foreign=foreign)
-        elif rule.pools and rule.served and models and not listed and _takes_models_list(rule.match):
-            yield memo(_list_models, rule.name + "/models", rule.match, tuple(models.items()))
+        elif rule.pools and rule.served and lists and not listed and _takes_models_list(rule.match):
+            yield memo(_list_models, rule.name + "/models", rule.match, models, sources)
             listed = rule.match == ir.Match(rule.match.path)
         yield memo(route_of, rule, limit)
-    if models and not listed and any(rule.pools for rule in host.routes):
-        yield memo(_list_models, "models", ir.Match(_MODELS), tuple(models.items()))
+    if lists and not listed and any(rule.pools for rule in host.routes):
+        yield memo(_list_models, "models", ir.Match(_MODELS), models, sources)
     for number, (match, policy) in enumerate(cors.preflights(host.routes)):
         yield memo(_preflight, f"preflight/{number}", match, policy)
     if chooses:
@@ -146,11 +147,17 @@ def _unanswered() -> tuple[route.Route, ...]:
     )
 
 
-def _list_models(name: str, match: ir.Match, models: tuple[tuple[str, int], ...]) -> route.Route:
+def _list_models(
+    name: str, match: ir.Match, models: tuple[tuple[str, int], ...], sources: models_list.Sources
+) -> route.Route:
     listing = replace(match, path=_MODELS, method="GET")
     return route.Route(
         name=name,
         match=match_of(listing, conditions_of(listing)),
         direct_response=models_list.action(dict(models)),
         response_headers_to_add=[models_list.CONTENT_TYPE],
+        typed_per_filter_config=(
+            # An empty list in the picker's absence would be a wrong one.
+            dict(picker.on_models_list(sources.pools, sources.seat, fail_open=bool(models))) if sources.pools else {}
+        ),
     )

@@ -8,6 +8,7 @@ the request.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -20,7 +21,17 @@ from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import http_filter, milliseconds, pack
-from translators.headers import BODY_KEY, LENGTH, LOAD_BALANCING, MIRRORS_KEY, MODEL, OBJECTIVES, POINTSMAN, POOL_KEY
+from translators.headers import (
+    BODY_KEY,
+    LENGTH,
+    LIST_KEY,
+    LOAD_BALANCING,
+    MIRRORS_KEY,
+    MODEL,
+    OBJECTIVES,
+    POINTSMAN,
+    POOL_KEY,
+)
 from translators.settings import PICKER_CLUSTER, Settings
 
 NAME = "envoy.filters.http.ext_proc"
@@ -92,6 +103,30 @@ def on_share(pool: ir.Pool, *, body: bool, mirrors: tuple[str, ...] = ()) -> Map
         grpc_initial_metadata=said,
         failure_mode_allow=pool.fail_open,
         grpc_service=_at(pool.seat) if pool.seat else None,
+    )
+    return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides))}
+
+
+@lru_cache(maxsize=1024)
+def on_models_list(
+    pools: tuple[tuple[str, str | None], ...], seat: ir.Picker | None, *, fail_open: bool
+) -> Mapping[str, Any]:
+    """Return what makes the answer of a route pass the picker, which completes the list of models in it.
+
+    pools: names, each with an expression for its models. fail_open: whether the list may go without.
+    """
+    mode = ext_proc.ProcessingMode(
+        request_header_mode=_SKIP,
+        response_header_mode=_SEND,
+        response_body_mode=ext_proc.ProcessingModeBodySendMode.BUFFERED,
+        request_trailer_mode=_SKIP,
+        response_trailer_mode=_SKIP,
+    )
+    overrides = ext_proc.ExtProcOverrides(
+        processing_mode=mode,
+        grpc_initial_metadata=[core.HeaderValue(key=LIST_KEY, value=json.dumps(pools, separators=(",", ":")))],
+        failure_mode_allow=fail_open,
+        grpc_service=_at(seat) if seat else None,
     )
     return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides))}
 
