@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo examples test lint fast bench protos lock goldens clean
+.PHONY: conformance demo examples test lint fast bench protos lock goldens clean
 
 demo: $(READY)
 	@$(BIN)/pointsman demo examples/model-routing
@@ -29,6 +29,10 @@ fast: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# The Gateway API's suite on a cluster of its own. ARGS='--run-test NAME' and others: see tests/kubernetes/conformance.py.
+conformance: $(READY)
+	@PYTHONPATH=tests/support $(BIN)/python tests/kubernetes/conformance.py $(ARGS)
 
 goldens: $(READY)
 	$(BIN)/python -m pytest tests/translators --update-goldens

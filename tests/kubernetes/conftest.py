@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,7 +59,7 @@ def apis(shared_cluster: Cluster) -> Cluster:
     if shutil.which("go") is None:
         pytest.skip("the Gateway API's definitions come as a Go module, and there is no Go")
     shared_cluster.call("conformance", "--crds-only")
-    shared_cluster.run([sys.executable, "-P", "-m", "pointsman", "crds", "--apply"])
+    shared_cluster.run([*cluster_images.PROGRAM, "crds", "--apply"])
     shared_cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
     return shared_cluster
 

@@ -9,7 +9,7 @@ import yaml
 ENVOY = "envoyproxy/envoy:v1.40"
 POINTSMAN = "pointsman:latest"
 
-_POINTSMAN = [sys.executable, "-P", "-m", "pointsman"]
+PROGRAM = [sys.executable, "-P", "-m", "pointsman"]
 # Before every other folder on a container's PATH.
 _PROGRAMS = "/usr/local/sbin"
 
@@ -29,8 +29,8 @@ def write(folder: Path) -> Path:
             "binds": {"/usr/local/bin/envoy": str(envoy)},
             "entrypoint": ["/usr/local/bin/envoy"],
         },
-        {"match": POINTSMAN, "entrypoint": _POINTSMAN},
-        {"match": "*lora-syncer*", "entrypoint": [*_POINTSMAN, "lora-syncer"]},
+        {"match": POINTSMAN, "entrypoint": PROGRAM},
+        {"match": "*lora-syncer*", "entrypoint": [*PROGRAM, "lora-syncer"]},
         *({"match": pattern, **servers} for pattern in ("*vllm*", "*sglang*")),
     ]
     path = folder / "images.yaml"
@@ -39,6 +39,6 @@ def write(folder: Path) -> Path:
 
 
 def _launcher(path: Path, program: str) -> str:
-    path.write_text(f'#!/bin/sh\nexec {" ".join(_POINTSMAN)} model-server {program} "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} model-server {program} "$@"\n')
     path.chmod(0o755)
     return str(path)

@@ -4,16 +4,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cluster_images
-from minikluster import namespaces
 from minikluster.cluster import Cluster
-from minikluster.config import client_environment
 
 NODE = "10.244.0.1"
 XDS, ADMIN = f"{NODE}:18000", f"{NODE}:19000"
@@ -38,24 +35,12 @@ class Controller:
 
     def start(self, options: Sequence[str] = ()) -> None:
         """Start it; it is ready when the cluster has been read."""
-        keeper = namespaces.keeper(self.cluster.state)
-        command = [
-            "nsenter",
-            f"--net=/proc/{keeper}/ns/net",
-            "--",
-            sys.executable,
-            "-P",
-            "-m",
-            "pointsman",
-            "controller",
-        ]
-        command += ["--xds", XDS, "--admin", ADMIN, "--advertise", XDS]
+        command = [*cluster_images.PROGRAM, "controller", "--xds", XDS, "--admin", ADMIN, "--advertise", XDS]
         command += ["--envoy-image", cluster_images.ENVOY, "--image", cluster_images.POINTSMAN, *options]
         for name in NAMES:
             command += ["--controller-name", name]
         with self._log.open("ab") as log:
-            environment = client_environment(self.cluster.state)
-            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            self._process = self.cluster.popen(command, log)
         self.until(self.ready)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:

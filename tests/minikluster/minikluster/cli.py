@@ -121,6 +121,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the command line."""
+    try:
+        _main()
+    except namespaces.NoClusterError as error:
+        raise SystemExit(f"minikluster: {error}") from None
+
+
+def _main() -> None:
     if sys.argv[1:2] == ["kubectl"]:
         _kubectl(sys.argv[2:])
     options = _parser().parse_args()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import yaml
 
@@ -92,11 +93,20 @@ class Cluster:
 
     def run(self, command: Sequence[str | Path], stdin: str = "") -> str:
         """Run a command in the cluster's network and return what it prints; RuntimeError if it fails."""
+        return _output([*self._enter(), *map(str, command)], client_environment(self.state), stdin)
+
+    def popen(self, command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a command in the cluster's network; it is the caller's to end."""
+        environment = client_environment(self.state)
+        return subprocess.Popen(
+            [*self._enter(), *command], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+
+    def _enter(self) -> list[str]:
         pid = namespaces.keeper(self.state)
         if pid is None:
-            raise RuntimeError("no cluster is up")
-        enter = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
-        return _output([*enter, *map(str, command)], client_environment(self.state), stdin)
+            raise namespaces.NoClusterError
+        return ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
 
     def exec(self, pod: str, *command: str, namespace: str = "default", container: str = "") -> str:
         """Run a command in a pod's container, the first one unless it is named."""

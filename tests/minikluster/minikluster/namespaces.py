@@ -21,6 +21,13 @@ from .config import LOGS, MARK, PODS, STATE
 _KINDS = {"net": 0x40000000, "mnt": 0x00020000, "pid": 0x20000000}  # CLONE_NEWNET and so on, setns(2)
 
 
+class NoClusterError(RuntimeError):
+    """There is no cluster to enter."""
+
+    def __init__(self) -> None:
+        super().__init__("no cluster is up")
+
+
 def keeper(state: Path = STATE) -> int | None:
     """Process id of the keeper, as the host numbers it; None where no cluster is up."""
     try:
@@ -35,7 +42,7 @@ def enter(*kinds: str, state: Path = STATE) -> None:
     """Take this thread into namespaces of the cluster: net, mnt, pid (there, only the children that it starts)."""
     pid = keeper(state)
     if pid is None:
-        raise SystemExit("minikluster: no cluster is up")
+        raise NoClusterError
     paths = [(f"/proc/{pid}/ns/{kind}", kind) for kind in kinds]
     files = [(os.open(path, os.O_RDONLY), kind) for path, kind in paths]
     for file, kind in files:
