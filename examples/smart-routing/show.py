@@ -74,8 +74,9 @@ async def _idle(example: Example, address: str) -> bool:
 def _find(findings: Findings, claim: str, answers: list[Answer], loaded: str, others: Mapping[str, str]) -> None:
     shares = Counter(answer.pod for answer in answers)
     seen = f"it got {shares[loaded]} of {len(answers)} requests, the others {[shares[other] for other in others]}"
-    least = min(shares[other] for other in others)
-    ok = all(answer.good for answer in answers) and shares[loaded] < least
+    # Between the others a draw decides: each may get few.
+    half_a_share = len(answers) / (1 + len(others)) / 2
+    ok = all(answer.good for answer in answers) and shares[loaded] < half_a_share
     findings.add(claim, seen, ok=ok)
 
 

@@ -42,7 +42,7 @@ async def folder(running: Running) -> AsyncIterator[Path]:
         for file in running.folder.glob("extra*"):
             file.unlink()
         kinds.write(running.folder / "edited.yaml", EDITED)
-        await until(partial(says, running, lambda report: not report["problems"] and not report["notices"]), 2)
+        await until(partial(says, running, lambda report: not report["problems"] and not report["notices"]), 10)
     assert not clients.bad, clients.bad[:3]
 
 

@@ -26,7 +26,7 @@ async def test_envoy_serves_on_and_changes_flow_again(start: Start, tmp_path: Pa
         await clients.more(20)
         assert await status_of(running, "second") == 404
         await until(partial(is_back, running, before), 30)
-        await until(partial(is_served, running, "second"), 2)
+        await until(partial(is_served, running, "second"), 10)
         write_route(tmp_path, "first")
         await until(partial(is_gone, running, "second"), 1)
         await clients.more(20)

@@ -81,7 +81,7 @@ async def test_a_failing_pod_costs_no_request_and_is_avoided_until_it_is_back(ru
     async with load(running, *QUESTIONS) as clients:
         await clients.more(1, partial(is_by, bad))
         await running.fault(control, mode, pod=bad)
-        await until(partial(is_avoided, running, address), 2)
+        await until(partial(is_avoided, running, address), 10)
         during = await clients.more(40)
         assert bad not in await picks(running, during)
         await running.fault(control, "none", pod=bad)
@@ -101,9 +101,15 @@ async def test_a_hanging_pod_gets_no_new_request_and_keeps_those_it_has(running:
     async def in_flight() -> float:
         return (await scrape(running)).total("pointsman_picker_endpoint_in_flight_requests", endpoint=address)
 
+    async def has_some() -> bool:
+        return await in_flight() > 0
+
     async with arrivals(running, SHORT) as arriving:
+        long = Question("sturdy", tokens=300)
+        arriving.tasks += [asyncio.create_task(ask(running.session, running.url, long)) for _ in range(9)]
+        await until(has_some, 10)
         await running.fault(control, "hang", pod=bad)
-        await arriving.last(2)
+        await until(partial(is_avoided, running, address), 2)
         waiting = await in_flight()
         late = await arriving.last(1)
         assert waiting > 0
@@ -115,7 +121,7 @@ async def test_a_hanging_pod_gets_no_new_request_and_keeps_those_it_has(running:
     patient = [answer for answer in answers if is_by(bad, answer) and answer.ended - answer.began > 1]
     assert len(patient) >= waiting
     assert await picks(running, patient) == {bad}
-    await until(partial(is_avoided, running, address, 0), 2)
+    await until(partial(is_avoided, running, address, 0), 10)
 
 
 async def test_a_pod_that_takes_requests_and_does_nothing_is_avoided(
@@ -127,12 +133,12 @@ async def test_a_pod_that_takes_requests_and_does_nothing_is_avoided(
     async with arrivals(running, Question("touchy")) as arriving:
         touchy[0].working.clear()
         # The picker takes 1.5 s to be sure: no answer for a while, and then none to its own question either.
-        await arriving.last(3)
+        await until(partial(is_avoided, running, address), 3)
         late = await arriving.last(0.5)
         touchy[0].working.set()
     assert all(task.result().good for task in arriving.tasks)
     assert not any(is_by(bad, task.result()) for task in late)
-    await until(partial(is_avoided, running, address, 0), 2)
+    await until(partial(is_avoided, running, address, 0), 10)
 
 
 class Arrivals:
@@ -180,7 +186,7 @@ async def test_no_content_puts_a_pod_on_the_avoided_list(
         async def has_looked_for_itself() -> bool:
             return all(server.prompts[PROBE] > count for server, count in zip(touchy, before, strict=True))
 
-        await until(has_looked_for_itself, 3)
+        await until(has_looked_for_itself, 20)
         answers = await good.more(100)
         if word == "hang":
             assert not any(task.done() for task in hammer)
@@ -222,7 +228,7 @@ async def test_a_pod_that_dies_ends_only_its_own_streams(running: Running, touch
     async def all_streaming() -> bool:
         return all(server.streams for server in touchy) and sum(len(server.streams) for server in touchy) == 12
 
-    await until(all_streaming, 2)
+    await until(all_streaming, 10)
     lost = len(dying.streams)
     async with load(running, *[Question("touchy")] * 2) as clients:
         await dying.die()

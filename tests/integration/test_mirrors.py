@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import kinds
+from picker_metrics import scrape
 from running import Running, Start, until
 
 
@@ -42,7 +43,7 @@ async def until_copied(running: Running, count: int) -> Mapping[str, int]:
     async def all_copied() -> bool:
         return sum((await served(running)).values()) >= count
 
-    await until(all_copied, 5)
+    await until(all_copied, 20)
     return await served(running)
 
 
@@ -59,9 +60,10 @@ async def test_a_share_of_the_requests_is_copied(start: Start, tmp_path: Path) -
     running = await start(tmp_path)
     answers = await asyncio.gather(*(running.chat("base") for _ in range(200)))
     assert {answer.status for answer in answers} == {200}
-    await asyncio.sleep(0.5)
     # 30 % of 200 within five standard deviations.
-    assert 28 <= sum((await served(running)).values()) <= 92
+    await until_copied(running, 28)
+    await asyncio.sleep(0.5)
+    assert sum((await served(running)).values()) <= 92
 
 
 async def test_copies_that_fail_or_hang_touch_no_request(start: Start, tmp_path: Path) -> None:
@@ -71,7 +73,8 @@ async def test_copies_that_fail_or_hang_touch_no_request(start: Start, tmp_path:
     for mode in ("unavailable", "reset", "hang"):
         await running.fault(address, mode)
         for _ in range(5):
-            async with asyncio.timeout(2):
+            # Less than the session's own limit: the copy's answer never comes.
+            async with asyncio.timeout(10):
                 assert (await running.chat("base")).status == 200
 
 
@@ -84,11 +87,12 @@ async def test_copies_to_a_pool_are_picked_for(start: Start, tmp_path: Path) -> 
     asking = [
         asyncio.create_task(running.session.post(f"http://{busy}/v1/chat/completions", json=body)) for _ in "1234"
     ]
-    # The first copies may go before the picker has seen the queue.
-    await asyncio.sleep(1)
-    assert (await running.chat("base")).status == 200
-    await asyncio.sleep(1)
-    before = await until_copied(running, 0)
+
+    async def queue_is_seen() -> bool:
+        return (await scrape(running)).total("pointsman_picker_endpoint_waiting_requests", endpoint=busy) == 3
+
+    await until(queue_is_seen, 20)
+    before = await served(running)
     for _ in range(20):
         assert (await running.chat("base")).status == 200
         # No queue of copies is to arise.

@@ -79,11 +79,11 @@ async def test_requests_go_past_a_pod_with_a_queue(running: Running) -> None:
         async def queued() -> bool:
             return await gauge(running, "waiting_requests", address) == 8
 
-        await until(queued, 2)
+        await until(queued, 20)
         served = await served_by(running, 12, Question("base", tokens=1))
         assert served.keys() == pods.keys() - {loaded}
 
-    await until(lambda: idle(running), 3)
+    await until(lambda: idle(running), 20)
     async with load(running, *[Question("base", tokens=1)] * 3) as clients:
         await clients.more(1, partial(is_by, loaded))
 
@@ -101,7 +101,7 @@ async def test_requests_go_past_a_pod_whose_cache_is_full(running: Running) -> N
             usage = samples.total("pointsman_picker_endpoint_kv_cache_usage_ratio", endpoint=address)
             return usage > 0.8 and set(running_now.values()) == {1}
 
-        await until(reported, 2)
+        await until(reported, 20)
         served = await served_by(running, 12, Question("base", tokens=1))
     assert full not in served, served
     assert served.keys() == pods.keys() - {full}
@@ -109,7 +109,7 @@ async def test_requests_go_past_a_pod_whose_cache_is_full(running: Running) -> N
 
 async def test_a_burst_does_not_land_on_the_pod_that_looked_best(running: Running) -> None:
     """Between two scrapes the picker's own count tells the pods apart."""
-    await until(lambda: idle(running), 3)
+    await until(lambda: idle(running), 20)
     _, *others = (await running.pods(POOL)).values()
     small = [busy(running, other, Question("base", tokens=2000)) for other in others]
     async with small[0], small[1]:
@@ -118,7 +118,7 @@ async def test_a_burst_does_not_land_on_the_pod_that_looked_best(running: Runnin
             name = "pointsman_picker_endpoint_running_requests"
             return sorted((await scrape(running)).by("endpoint", name).values()) == [0, 1, 1]
 
-        await until(reported, 2)
+        await until(reported, 20)
         questions = [ask(running.session, running.url, Question("base", tokens=4)) for _ in range(9)]
         answers = await asyncio.gather(*questions)
     assert all(answer.good for answer in answers), answers
@@ -177,15 +177,15 @@ async def test_metrics_count_the_requests(running: Running) -> None:
     async def durations() -> float:
         return (await scrape(running)).total("pointsman_picker_request_duration_seconds_count", pool=POOL)
 
-    await until(lambda: idle(running), 3)
+    await until(lambda: idle(running), 20)
     before, timed = await finished(), await durations()
     await served_by(running, 5, Question("base", tokens=1))
 
     async def counted() -> bool:
         return (await finished(), await durations()) == (before + 5, timed + 5)
 
-    await until(counted, 2)
-    await until(lambda: idle(running), 2)
+    await until(counted, 20)
+    await until(lambda: idle(running), 20)
 
 
 async def test_only_endpoints_that_envoy_has_been_sent_are_picked(running: Running) -> None:
@@ -194,7 +194,7 @@ async def test_only_endpoints_that_envoy_has_been_sent_are_picked(running: Runni
         before = set(await running.pods(POOL))
         async with load(running, *[Question("base", tokens=1)] * 8) as clients:
             write_servers(running.folder, replicas)
-            await until(partial(has_pods, running, replicas), 2)
+            await until(partial(has_pods, running, replicas), 20)
             after = set(await running.pods(POOL))
             for pod in after - before:
                 await clients.more(1, partial(is_by, pod))

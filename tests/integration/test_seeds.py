@@ -45,7 +45,7 @@ async def settle(running: Running, *texts: str) -> None:
     async def read() -> bool:
         return bool((await running.report())["generation"] > generation)
 
-    await until(read, 5)
+    await until(read, 20)
     assert (await running.installation.ready())["problems"] == []
 
 
@@ -170,7 +170,7 @@ async def busy(running: Running, address: str, model: str) -> AsyncIterator[None
     async def queued() -> bool:
         return (await scrape(running)).total("pointsman_picker_endpoint_waiting_requests", endpoint=address) == 6
 
-    await until(queued, 5)
+    await until(queued, 20)
     try:
         yield
     finally:
@@ -291,7 +291,7 @@ async def test_requests_are_mirrored(start: Start, tmp_path: Path) -> None:
             found = re.findall(r"^vllm:request_success_total\{.*\} (\S+)$", await response.text(), re.MULTILINE)
             return sum(map(float, found)) == 2
 
-    await until(counted, 5)
+    await until(counted, 20)
 
 
 def servers(running: Running) -> Mapping[str, str]:

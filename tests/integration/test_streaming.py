@@ -17,6 +17,18 @@ PACE = 0.025
 
 @pytest.mark.parametrize("model", ["slow", "quick"], ids=["headers to the picker", "body to the picker"])
 async def test_events_pass_one_by_one(shop: Shop, model: str) -> None:
+    # A busy machine may deliver some together, but not most of them, and not always.
+    for _ in range(3):
+        arrivals = await stream(shop, model)
+        assert len(arrivals) == TOKENS
+        apart = len({round(arrival / PACE) for arrival in arrivals})
+        if apart > TOKENS / 2:
+            return
+    raise AssertionError(f"{TOKENS} tokens came in {apart} moments")
+
+
+async def stream(shop: Shop, model: str) -> list[float]:
+    """Ask for a stream; return when its tokens arrived."""
     loop = asyncio.get_running_loop()
     arrivals: list[float] = []
     last = b""
@@ -33,10 +45,7 @@ async def test_events_pass_one_by_one(shop: Shop, model: str) -> None:
                 arrivals.append(loop.time())
             last = line if line.strip() else last
     assert last.strip() == b"data: [DONE]"
-    assert len(arrivals) == TOKENS
-    # A busy machine may deliver some together, but not most of them.
-    assert arrivals[-1] - arrivals[0] > TOKENS * PACE / 2
-    assert len({round(arrival / PACE) for arrival in arrivals}) > TOKENS / 3
+    return arrivals
 
 
 def routes(dump: Any) -> Iterator[dict[str, Any]]:

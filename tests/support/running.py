@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pointsman.installation import Installation
 from pointsman.logs import HANDLED, Line
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "model-routing"
+_STEP = 0.01
 FINDERS = ("json_to_metadata", "ai_protocol_manager")
 
 
@@ -35,6 +37,8 @@ class Running:
     session: aiohttp.ClientSession
     lines: list[Line] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    _handled: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    _read: int = 0
 
     @property
     def url(self) -> str:
@@ -74,22 +78,49 @@ class Running:
 
     async def handled(self, request_id: str) -> Mapping[str, object]:
         """The picker's line for a request, once it is written."""
-        async with asyncio.timeout(5):
-            while True:
-                for line in self.lines:
-                    if line.event == HANDLED and line.fields.get("request_id") == request_id:
-                        return line.fields
+        async with asyncio.timeout(20):
+            while request_id not in self._handled:
+                for line in self.lines[self._read :]:
+                    if line.event == HANDLED:
+                        self._handled.setdefault(str(line.fields.get("request_id")), line.fields)
+                self._read = len(self.lines)
                 await asyncio.sleep(0.01)
+        return self._handled[request_id]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float) -> float:
-    """Wait until a condition holds; return how many seconds that took, or fail."""
+    """Wait until a condition holds; return how many seconds that took, or fail.
+
+    Time for which this process did not get to run does not count: that is not the fault of those waited for, who may
+    not have got to run either.
+    """
     loop = asyncio.get_running_loop()
     start = loop.time()
-    while not await condition():
-        assert loop.time() - start < seconds, f"not within {seconds} s"
-        await asyncio.sleep(0.01)
-    return loop.time() - start
+    async with stalls() as stalled:
+        while not await condition():
+            assert loop.time() - start - stalled() < seconds, f"not within {seconds} s"
+            await asyncio.sleep(_STEP)
+        return loop.time() - start - stalled()
+
+
+@asynccontextmanager
+async def stalls() -> AsyncIterator[Callable[[], float]]:
+    """Yield what tells for how many seconds so far this process wanted to run and could not."""
+    loop = asyncio.get_running_loop()
+    stalled = 0.0
+
+    async def watch() -> None:
+        nonlocal stalled
+        while True:
+            due = loop.time() + _STEP
+            await asyncio.sleep(_STEP)
+            stalled += max(0.0, loop.time() - due)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield lambda: stalled
+    finally:
+        watching.cancel()
 
 
 Start = Callable[..., Awaitable[Running]]
