@@ -24,6 +24,8 @@ from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry, StreamA
 _SERVER_TROUBLE = ("upstream_reset", "connection_failure", "connection_termination", "upstream_response_timeout")
 _UNAVAILABLE = (502, 503, 504)
 _OK, _REDIRECT, _SERVER_ERROR = 200, 300, 500
+# Whatever the status: the server's answer, to its end.
+_COMPLETE = "via_upstream"
 
 
 class Outcome(NamedTuple):
@@ -63,7 +65,13 @@ class AccessLog:
     def _finish(self, entry: HttpAccessLogEntry, gateway: str) -> None:
         common = entry.common_properties
         response = entry.response
-        picked = self._record(entry)
+        outcome = Outcome(
+            address_text(common.upstream_remote_address),
+            common.upstream_request_attempt_count,
+            response.response_code.value,
+            response.response_code_details,
+        )
+        picked = self._record(entry, outcome)
         if picked is None:
             pool = self._directory.pool_of_cluster.get(common.upstream_cluster)
             if pool is None:
@@ -73,12 +81,6 @@ class AccessLog:
             self._telemetry.miss()
         else:
             pool_name, model, target = picked.pool, picked.model, picked.target
-        outcome = Outcome(
-            address_text(common.upstream_remote_address),
-            common.upstream_request_attempt_count,
-            response.response_code.value,
-            response.response_code_details,
-        )
         figures = Figures.of(entry)
         if picked is not None:
             decision = picked.decision
@@ -137,11 +139,13 @@ class AccessLog:
         if picked.prefill is not None and picked.prefill.chain:
             picked.prefill.decision.picked.prefixes.learn(picked.prefill.chain)
 
-    def _record(self, entry: HttpAccessLogEntry) -> Picked | None:
+    def _record(self, entry: HttpAccessLogEntry, outcome: Outcome) -> Picked | None:
         metadata = entry.common_properties.metadata.filter_metadata
         if NAMESPACE not in metadata:
             return None
-        return self._in_flight.finish(metadata[NAMESPACE].fields["id"].string_value)
+        answered = _OK <= outcome.status < _REDIRECT and outcome.details == _COMPLETE
+        served = outcome.served if answered else ""
+        return self._in_flight.finish(metadata[NAMESPACE].fields["id"].string_value, served)
 
     def _pod_at(self, address: str, picked: Picked | None) -> str:
         """Name the pod that served: as it was known at the pick, since it may be gone by the time its answer ends."""
@@ -180,7 +184,7 @@ def _went_smoothly(outcome: Outcome, picked: Picked) -> bool:
         outcome.attempts <= 1
         and (picked.prefill is None or outcome.status < _SERVER_ERROR)
         and outcome.status not in _UNAVAILABLE
-        and outcome.details == "via_upstream"
+        and outcome.details == _COMPLETE
         and outcome.served == picked.decision.endpoints[0].address
     )
 
@@ -197,7 +201,7 @@ def suspects(outcome: Outcome, offered: list[str]) -> list[str]:
         # Served by the first after several attempts: it was tried again when the list was used up.
         doubtful += offered[:position] or offered
     trouble = any(sign in outcome.details for sign in _SERVER_TROUBLE)
-    answered = outcome.details == "via_upstream" and outcome.status in _UNAVAILABLE
+    answered = outcome.details == _COMPLETE and outcome.status in _UNAVAILABLE
     if trouble or answered:
         last = outcome.served or (offered[0] if offered else "")
         if last and last not in doubtful:

@@ -81,6 +81,13 @@ class Pool(Struct, eq=False):
         """Whether a choice needs the prompt."""
         return self.profile.reads_prompt or (self.split is not None and self.split.profile.reads_prompt)
 
+    def note_use(self, now: float) -> None:
+        """Note that a request asks for the pool at this time (seconds of the rim's clock)."""
+        if self.table is not None:
+            self.table.used_at = now
+        if self.split is not None:
+            self.split.table.used_at = now
+
 
 class Prefill(Struct, eq=False):
     """The part of a request that is prefilled elsewhere; all is as in `Picked`."""
@@ -91,6 +98,7 @@ class Prefill(Struct, eq=False):
     expected: bool = False
     tokens: float = 0.0
     cached: float = 0.0
+    ticket: int = -1
 
 
 class Picked(Struct, eq=False):
@@ -98,7 +106,8 @@ class Picked(Struct, eq=False):
 
     `target` is the model's name as sent to the server; `chain` the prompt's prefix, and `expected` whether the endpoint
     counts on it; `tokens` the estimate of what
-    the endpoint has to compute of it, and `cached` the share that it has not to; `label` the model's name in
+    the endpoint has to compute of it, `cached` the share that it has not to, and `ticket` its place in the endpoint's
+    backlog; `label` the model's name in
     metrics.  `began` (seconds of the rim's clock), `decision_seconds` and
     `envoy` are the rim's to fill in; `counted` says whether the request is in its endpoint's count of requests in
     flight.  With a `prefill` apart there is nothing of the prompt left to compute here.
@@ -117,6 +126,7 @@ class Picked(Struct, eq=False):
     expected: bool = False
     tokens: float = 0.0
     cached: float = 0.0
+    ticket: int = -1
     label: str = ""
     prefill: Prefill | None = None
 

@@ -203,7 +203,7 @@ class Endpoints(Collector):
             ("running_requests", "Requests running, as last reported.", lambda row: _said(row, row.running)),
             ("kv_cache_usage_ratio", "KV cache in use, 0..1.", lambda row: _said(row, row.kv_usage)),
             ("in_flight_requests", "Requests sent there, unfinished.", lambda row: row.in_flight),
-            ("in_flight_tokens", "Tokens that those have to compute, estimated.", lambda row: row.tokens),
+            ("in_flight_tokens", "Tokens of theirs still to compute, estimated.", lambda row: row.backlog.left),
             ("prefix_blocks", "Blocks of prompts that the pod has likely cached.", lambda row: len(row.prefixes)),
             ("avoided", "1 while no request is sent there by choice.", lambda row: float(row.avoided)),
         )

@@ -37,16 +37,21 @@ class InFlight:
         for part in _parts(picked):
             part.counted = True
             endpoint = part.decision.endpoints[0]
-            endpoint.begin(part.tokens)
+            part.ticket = endpoint.begin(part.tokens, picked.began)
             if part.chain:
                 part.expected = endpoint.prefixes.expect(part.chain)
 
-    def finish(self, identity: str) -> Picked | None:
-        """Take out the record of a finished request; None where there is none (any more)."""
+    def finish(self, identity: str, served: str = "") -> Picked | None:
+        """Take out the record of a finished request; None where there is none (any more).
+
+        `served` is the address that answered it well, "" when nobody did.
+        """
         picked = self._records.pop(identity, None)
         if picked is not None:
             for part in _parts(picked):
-                _discount(part)
+                # What prefills answers to nobody but the one that decodes.
+                answered = part is picked.prefill or part.decision.endpoints[0].address == served
+                _discount(part, answered=answered and served != "")
         return picked
 
     def oldest(self, endpoint: Endpoint) -> float | None:
@@ -93,11 +98,11 @@ def _parts(picked: Picked) -> tuple[Picked | Prefill, ...]:
     return (picked,) if picked.prefill is None else (picked, picked.prefill)
 
 
-def _discount(part: Picked | Prefill) -> None:
+def _discount(part: Picked | Prefill, *, answered: bool = False) -> None:
     if part.counted:
         part.counted = False
         endpoint = part.decision.endpoints[0]
-        endpoint.end(part.tokens)
+        endpoint.end(part.ticket, answered=answered)
         if part.expected:
             part.expected = False
             endpoint.prefixes.withdraw(part.chain)

@@ -40,12 +40,17 @@ class Adapters(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a page says: requests waiting, requests running, share of the KV cache in use (0..1); adapters if any."""
+    """What a page says: requests waiting, requests running, share of the KV cache in use (0..1); adapters if any.
+
+    `first_tokens` is how many requests were answered with a first token since the server started; None where the page
+    does not say.
+    """
 
     waiting: float
     running: float
     kv_usage: float
     adapters: Adapters | None = None
+    first_tokens: float | None = None
 
 
 class Family(NamedTuple):
@@ -70,10 +75,11 @@ class Dialect(NamedTuple):
     waiting: tuple[Family, ...] = ()
     running: tuple[Family, ...] = ()
     kv_usage: tuple[Family, ...] = ()
+    first_tokens: tuple[Family, ...] = ()
 
     @classmethod
     def of(cls, names: Mapping[str, str]) -> Dialect:
-        """Read a mapping of ``waiting``, ``running`` and ``kv_usage``, each to a family's text or several with commas.
+        """Read a mapping of these figures' names, each to a family's text or several with commas.
 
         Raises ValueError for anything else.
         """
@@ -91,11 +97,13 @@ DIALECTS: Mapping[int, Dialect] = {
             "waiting": "vllm:num_requests_waiting",
             "running": "vllm:num_requests_running",
             "kv_usage": "vllm:kv_cache_usage_perc,vllm:gpu_cache_usage_perc",
+            "first_tokens": "vllm:time_to_first_token_seconds_count",
         },
         RUNTIME_SGLANG: {
             "waiting": "sglang:num_queue_reqs",
             "running": "sglang:num_running_reqs",
             "kv_usage": "sglang:token_usage",
+            "first_tokens": "sglang:time_to_first_token_seconds_count",
         },
         RUNTIME_TENSORRT_LLM: {
             "waiting": "trtllm_num_requests_waiting",
@@ -120,10 +128,17 @@ def read(page: bytes, dialect: Dialect) -> Report | None:
 
     A figure that is there and says nothing must not count as zero: the pod would look idle, and get every request.
     """
-    waiting, running, kv_usage = (_first(page, families) for families in dialect)
+    waiting, running, kv_usage = (_first(page, families) for families in dialect[:3])
     if waiting is None or running is None or kv_usage is None or not (waiting or running or kv_usage):
         return None
-    return Report(sum(waiting), sum(running), min(1.0, max(kv_usage, default=0.0)), _adapters(page))
+    first_tokens = _first(page, dialect.first_tokens)
+    return Report(
+        sum(waiting),
+        sum(running),
+        min(1.0, max(kv_usage, default=0.0)),
+        _adapters(page),
+        sum(first_tokens) if first_tokens else None,
+    )
 
 
 def read_any(page: bytes, runtime: int, others: Dialect | None = None) -> Report | None:

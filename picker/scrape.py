@@ -178,7 +178,7 @@ class Scraper:
 
     async def _scrape(self, endpoint: Endpoint, connection: Connection) -> str:
         """Ask once; "" when the pod answered, else what is wrong."""
-        in_flight, tokens = endpoint.in_flight, endpoint.tokens
+        in_flight, sent = endpoint.in_flight, endpoint.backlog.sent
         try:
             async with asyncio.timeout(self._times.timeout):
                 answer = await connection.get("/metrics")
@@ -197,7 +197,15 @@ class Scraper:
         if report is None:
             endpoint.unreport()
         else:
-            endpoint.report(report.waiting, report.running, report.kv_usage, in_flight, self._clock(), tokens)
+            endpoint.report(
+                report.waiting,
+                report.running,
+                report.kv_usage,
+                in_flight,
+                self._clock(),
+                firsts=report.first_tokens,
+                sent=sent,
+            )
             endpoint.report_adapters(*(report.adapters or _NO_ADAPTERS))
         self._note_report(member)
         return ""

@@ -112,6 +112,7 @@ class Picker:
     def receive(self, exchange: Exchange, pool: Pool, envoy: str, request: ProcessingRequest) -> ProcessingResponse:
         """Take one message in and account for what it led to."""
         began = self._clock()
+        pool.note_use(began)
         response = exchange.receive(request)
         self.account(exchange, pool, envoy, began=began)
         return response
@@ -144,11 +145,8 @@ class Picker:
                 )
             self._telemetry.decide(picked)
             self._in_flight.begin(picked)
-            for used in (pool, *exchange.mirrors):
-                if used.table is not None:
-                    used.table.used_at = now
-            if pool.split is not None:
-                pool.split.table.used_at = now
+            for mirror in exchange.mirrors:
+                mirror.note_use(now)
         elif exchange.refused:
             self._telemetry.refuse(pool.name, exchange.refused)
             if self._explain:

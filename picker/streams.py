@@ -57,6 +57,8 @@ def _process(picker: Picker, access_log: AccessLog, name: str) -> Callable[[obje
                     first = picker.clock() - began
                 undecided = not duplex.exchange.done
                 came = picker.clock()
+                if undecided:
+                    pool.note_use(came)
                 answers = duplex.receive(request)
                 if undecided and duplex.exchange.done:
                     picker.account(duplex.exchange, pool, "", began=came)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
+from picker.backlog import Backlog
 from picker.prefixes import Prefixes
 
 # Names of adapters come and go with rollouts.
@@ -29,8 +30,8 @@ class Endpoint:
     `waiting`, `running` (requests) and `kv_usage` (0..1) are as the pod last reported them, all zero until `reported`.
     `in_flight` counts the requests that this picker sent there and that Envoy has not reported finished;
     `in_flight_at_scrape` is what that count was when the pod wrote its last report, so that the difference is what the
-    report cannot know of.  `tokens` and `tokens_at_scrape` are the same of the tokens that those requests' prompts are
-    estimated to have.  `prefixes` is what the pod has likely cached.
+    report cannot know of.  `backlog` is what of their prompts the pod has not computed yet, `prefixes` what it has
+    likely cached.
 
     `avoided` is one that fails; `passed_over` as well one that was never asked, of which nobody knows that it serves.
 
@@ -47,8 +48,6 @@ class Endpoint:
     reported: bool = False
     in_flight: int = 0
     in_flight_at_scrape: int = 0
-    tokens: float = 0.0
-    tokens_at_scrape: float = 0.0
     reported_at: float = -inf
     adapters: frozenset[str] = frozenset()
     adapters_waiting: frozenset[str] = frozenset()
@@ -58,6 +57,7 @@ class Endpoint:
     idle_since: float | None = None
     avoided: bool = field(default=False, init=False)
     passed_over: bool = field(default=True, init=False)
+    backlog: Backlog = field(default_factory=Backlog, init=False)
     prefixes: Prefixes = field(default_factory=Prefixes, init=False)
     served: Mapping[str, int] = field(default_factory=dict, init=False)
     _asked: bool = field(default=False, init=False)
@@ -67,32 +67,37 @@ class Endpoint:
         """Requests sent there since its last report.  Never negative: requests also finish between two reports."""
         return max(0, self.in_flight - self.in_flight_at_scrape)
 
-    @property
-    def unreported_tokens(self) -> float:
-        """Tokens sent there since its last report, never negative."""
-        return max(0.0, self.tokens - self.tokens_at_scrape)
-
-    def begin(self, tokens: float = 0.0) -> None:
-        """Count a request sent to this endpoint, with the tokens that it has to compute."""
+    def begin(self, tokens: float = 0.0, now: float = 0.0) -> int:
+        """Count a request sent to this endpoint, with the tokens that it has to compute; returns its ticket."""
         self.in_flight += 1
-        self.tokens += tokens
+        return self.backlog.add(tokens, now)
 
-    def end(self, tokens: float = 0.0) -> None:
-        """Count a request finished there."""
+    def end(self, ticket: int, *, answered: bool = True) -> None:
+        """Count a request finished there, with an answer of this endpoint or without."""
         if self.in_flight > 0:
             self.in_flight -= 1
-        # Nothing in flight has no tokens, whatever sums of fractions leave.
-        self.tokens = max(0.0, self.tokens - tokens) if self.in_flight else 0.0
+        self.backlog.end(ticket, answered=answered)
 
     def report(
-        self, waiting: float, running: float, kv_usage: float, in_flight: int, now: float, tokens: float = 0.0
+        self,
+        waiting: float,
+        running: float,
+        kv_usage: float,
+        in_flight: int,
+        now: float,
+        *,
+        firsts: float | None = None,
+        sent: int | None = None,
     ) -> None:
-        """Take over what the pod says of itself; `in_flight` and `tokens` are our own counts when it was asked."""
+        """Take over what the pod says of itself, `firsts` being how many first tokens it has made since it started.
+
+        `in_flight` and `sent` (`Backlog.sent`, what it is now unless given) are our own counts when it was asked.
+        """
         self.waiting = waiting
         self.running = running
         self.kv_usage = kv_usage
         self.in_flight_at_scrape = min(in_flight, self.in_flight)
-        self.tokens_at_scrape = min(tokens, self.tokens)
+        self.backlog.report(firsts, self.backlog.sent if sent is None else sent, waiting + running, now)
         self.reported = True
         self.reported_at = now
         if waiting or running:
@@ -109,7 +114,6 @@ class Endpoint:
         self.waiting = self.running = self.kv_usage = 0.0
         self.reported = False
         self.in_flight_at_scrape = 0
-        self.tokens_at_scrape = 0.0
         self.adapters = self.adapters_waiting = frozenset()
         self.adapter_limit = 0
         self.idle_since = None

@@ -138,6 +138,8 @@ class Picker:
         pool = self._directory.pools[_POOL]
         body_follows = pool.reads_prompt
         exchange = Exchange(pool, body_follows=body_follows, identify=self._names.__next__, dice=self._die.random)
+        now = self._clock()
+        pool.note_use(now)
         message = ProcessingRequest()
         for key, value in (("x-gateway-model-name", arrival.model), ("content-length", str(len(arrival.body)))):
             message.request_headers.headers.headers.add(key=key, raw_value=value.encode())
@@ -149,9 +151,7 @@ class Picker:
         picked = exchange.picked
         if picked is None:
             raise RuntimeError(f"the picker refused a request: {exchange.refused}")
-        picked.began = self._clock()
-        if pool.table is not None:
-            pool.table.used_at = picked.began
+        picked.began = now
         self._in_flight.begin(picked)
         return self._servers[picked.decision.picked.address].place, picked.identity
 

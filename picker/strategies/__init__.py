@@ -7,16 +7,17 @@ The default adds up
 
     queue + kv_cache + occupancy + prefill + 2 * lora
 
-so a pod with nobody waiting comes before one with somebody waiting; among those, the emptier one; and an adapter goes
-where it is loaded unless that pod is much the fuller.
+so a pod with nobody waiting and nothing to compute comes before one with somebody waiting or long prompts to compute;
+among those, the emptier one; and an adapter goes where it is loaded unless that pod is much the fuller.
 
 The prefix cache's adds to these
 
     3 * prefix_cache + overload
 
-so a prompt that a pod has cached as a whole goes there even if the pod is full or two requests wait there, and no
-further: the fourth goes to the next pod, which has cached it from then on.  A prefix that everybody uses thus spreads
-over as many pods as it takes.
+so a prompt goes where it is cached unless that makes it wait for three times as many tokens of others as it spares the
+pod.  Three times, since what is computed twice also keeps all those waiting that come after, and drives out of the
+cache what they would have found there.  From the pod that takes what spills over a prefix is cached from then on: one
+that everybody uses spreads over as many pods as it takes.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from picker.decision import Request
 from picker.table import Endpoint, Table
 
-# About a second of prefill on one GPU, which is what a request that has to wait waits for at least.
-_PREFILL = 16_384.0
+WAIT = 1_024.0
+"""How many tokens of prompts, to compute before an answer begins, weigh as much as one request that waits."""
 
 
 def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
@@ -20,6 +20,8 @@ def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> lis
 
     cost = waiting + max(0, unreported - room), where unreported are those sent since the report, and room is what the
     pod can be expected to run at once beyond what it runs: peak - running, or nothing where somebody waits already.
+
+    While a pod has room for more they wait for prompts to be computed, and no longer: that is `prefill`'s to count.
     """
     mean, peak = table.mean_waiting, table.peak_running
     costs = []
@@ -28,10 +30,12 @@ def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> lis
             costs.append(mean)
             continue
         waiting = endpoint.waiting
+        if waiting and endpoint.backlog.counted and endpoint.running < peak and endpoint.kv_usage <= table.kv_threshold:
+            waiting = 0.0
         unreported = endpoint.in_flight - endpoint.in_flight_at_scrape
         if unreported > 0:
             # A pod that lets requests wait is full: whatever came since waits too.
-            room = 0.0 if waiting else peak - endpoint.running
+            room = 0.0 if waiting else max(0.0, peak - endpoint.running)
             if unreported > room:
                 waiting += unreported - room if room > 0.0 else unreported
         costs.append(waiting)
@@ -67,12 +71,17 @@ def occupancy(_request: Request, table: Table, endpoints: Sequence[Endpoint]) ->
     return costs
 
 
-def prefill(_request: Request, _table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
-    """Work out what there is to compute before an answer begins, of which the pod's report cannot know.
+def prefill(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
+    """Work out what there is to compute before the prompt's turn comes.
 
-    cost = estimated tokens sent there since its report / 16,384
+    cost = tokens of prompts that were sent there and are not computed yet (`picker.backlog`) / 1,024
     """
-    return [
-        (endpoint.tokens - endpoint.tokens_at_scrape) / _PREFILL if endpoint.tokens > endpoint.tokens_at_scrape else 0.0
-        for endpoint in endpoints
-    ]
+    now = table.used_at
+    costs = []
+    for endpoint in endpoints:
+        backlog = endpoint.backlog
+        left = backlog.left
+        if left and now > backlog.at:
+            left -= backlog.rate * (now - backlog.at)
+        costs.append(left / WAIT if left > 0.0 else 0.0)
+    return costs

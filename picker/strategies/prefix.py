@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from picker.decision import Request
 from picker.prompt import ENDS
+from picker.strategies.load import WAIT
 from picker.table import Endpoint, Table
 
 # How many requests a pod may have beyond its share without a word, and how far beyond the mean its share goes.
@@ -13,20 +14,20 @@ _SLACK = 8.0
 _SHARE = 1.5
 
 
-def prefix_cache(request: Request, _table: Table, endpoints: Sequence[Endpoint]) -> list[float] | None:
+def prefix_cache(request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float] | None:
     """Work out what of the prompt the pod would have to compute anew.
 
-    cost = 1 - cached / length, in bytes of whole blocks; nothing to say of a request without a prompt
+    cost = tokens of whole blocks that the pod has not cached / 1,024; nothing to say of a request without a prompt
     """
     chain = request.chain
     if not chain:
         return None
-    length = ENDS[len(chain)]
+    length, unit = ENDS[len(chain)], table.bytes_per_token * WAIT
     costs, near = [], 0
     for endpoint in endpoints:
         blocks = endpoint.prefixes.match(chain, near)
         near = blocks or near
-        costs.append(1.0 - ENDS[blocks] / length)
+        costs.append((length - ENDS[blocks]) / unit)
     return costs
 
 

@@ -82,15 +82,14 @@ def test_requests_to_a_pod_with_a_queue_join_the_queue() -> None:
 
 def test_a_report_replaces_our_own_count() -> None:
     made = endpoint("a")
-    for _ in range(5):
-        made.begin()
+    tickets = [made.begin() for _ in range(5)]
     assert made.unreported == 5
     made.report(waiting=0, running=5, kv_usage=0.1, in_flight=5, now=1.0)
     assert made.unreported == 0
     made.begin()
     assert made.unreported == 1
-    for _ in range(4):
-        made.end()
+    for ticket in tickets[:4]:
+        made.end(ticket)
     assert made.unreported == 0
 
 
@@ -181,16 +180,39 @@ def test_an_adapter_does_not_pile_up_on_one_pod() -> None:
     assert order(table(loaded, room), Request("x")) == ["b", "a"]
 
 
-def test_long_prompts_weigh_until_the_pod_reports_them() -> None:
+def test_long_prompts_weigh_until_they_are_computed() -> None:
+    one, other = endpoint("a"), endpoint("b")
+    made = table(one, other)
+    one.report(0, 0, 0.0, 0, 0.0, firsts=0)
+    one.begin(40_000, 0.0)
+    other.begin(100, 0.0)
+    for now, firsts, first in ((0.1, 0, "b"), (0.2, 0, "b"), (0.3, 1, "a")):
+        one.report(0, 1, 0.1, 1, now, firsts=firsts)
+        other.report(0, 1, 0.2, 1, now, firsts=0)
+        made.used_at = now
+        assert order(made)[0] == first
+
+
+def test_a_pod_that_counts_no_first_tokens_has_computed_what_it_reports() -> None:
     one, other = endpoint("a"), endpoint("b", running=1)
     made = table(one, other)
     one.begin(40_000)
     other.begin()
     assert order(made) == ["b", "a"]
-    one.report(0, 1, 0.1, one.in_flight, 1.0, one.tokens)
-    assert one.unreported_tokens == 0
-    one.end(40_000)
-    assert (one.tokens, one.unreported_tokens) == (0, 0)
+    one.report(0, 1, 0.0, 1, 1.0)
+    other.report(0, 2, 0.0, 1, 1.0)
+    assert order(made) == ["a", "b"]
+
+
+def test_who_waits_while_there_is_room_waits_for_prompts_alone() -> None:
+    room, full, unknown = endpoint("a"), endpoint("b"), endpoint("c")
+    room.report(3, 4, 0.5, 7, 1.0, firsts=10)
+    full.report(3, 8, 0.5, 11, 1.0, firsts=10)
+    unknown.report(3, 4, 0.5, 7, 1.0)
+    made = table(room, full, unknown)
+    assert queue(ANY, made, made.endpoints) == [0, 3, 3]
+    room.report(3, 4, 0.9, 7, 2.0, firsts=10)
+    assert queue(ANY, made, made.endpoints) == [3, 3, 3]
 
 
 def test_the_gateway_may_confine_the_choice() -> None:

@@ -36,7 +36,7 @@ from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_PREFIX_CACHE
 
 POOL, DECODE, PREFILL = "default/qwen", "pool/default/qwen", "pool/default/qwen/prefill"
 DECODERS, PREFILLERS = ("10.0.0.1:80", "10.0.0.2:80"), ("10.0.1.1:80", "[fd00::1]:80")
-BODY = b'{"model": "qwen", "messages": [{"role": "user", "content": "%s"}]}\n' % (b"x" * 500)
+BODY = b'{"model": "qwen", "messages": [{"role": "user", "content": "%s"}]}\n' % (b"x" * 5000)
 
 keys = st.text(max_size=3)
 values = st.recursive(
@@ -192,8 +192,8 @@ def test_both_pods_are_counted_until_the_request_ends() -> None:
     prefill, decode = headers(answer)["x-pointsman-prefill-endpoint"], destinations(answer)[0]
     assert {address for address, number in gateway.counts().items() if number} == {prefill, decode}
     members = gateway.directory.members
-    assert members[prefill].endpoint.tokens == len(BODY) / 4
-    assert members[decode].endpoint.tokens == 0
+    assert members[prefill].endpoint.backlog.left == len(BODY) / 4
+    assert members[decode].endpoint.backlog.left == 0
     assert made.picked is not None
     assert gateway.in_flight.finish(made.picked.identity) is made.picked
     assert not any(gateway.counts().values())

@@ -28,6 +28,17 @@ vllm:e2e_request_latency_seconds_bucket{le="+Inf"} 7
     assert read(page, VLLM) == Report(2, 3, 0.25)
 
 
+def test_first_tokens_are_counted_where_the_page_counts_them() -> None:
+    page = b"""vllm:num_requests_running{engine="0"} 3.0
+vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf"} 41.0
+vllm:time_to_first_token_seconds_count{engine="0"} 41.0
+vllm:time_to_first_token_seconds_count{engine="1"} 9.0
+"""
+    assert read(page, VLLM) == Report(0, 3, 0, first_tokens=50)
+    page = b"sglang:num_running_reqs 6\nsglang:time_to_first_token_seconds_count 7\n"
+    assert read(page, DIALECTS[RUNTIME_SGLANG]) == Report(0, 6, 0, first_tokens=7)
+
+
 def test_several_engines_add_up_and_the_fullest_counts() -> None:
     page = b"""vllm:num_requests_waiting{engine="0"} 2
 vllm:num_requests_waiting{engine="1"} 5
