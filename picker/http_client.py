@@ -16,6 +16,8 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 _LIMIT = 8 * 1024 * 1024
+# Seconds.
+_LATE = 0.1
 
 
 class Answer(NamedTuple):
@@ -23,6 +25,15 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+
+
+def was_late(bound: asyncio.Timeout) -> bool:
+    """Tell whether a time-out says more about this process than about who was asked: it was busy, and looked too late.
+
+    The answer may have come long before.
+    """
+    due = bound.when()
+    return due is not None and asyncio.get_running_loop().time() - due > _LATE
 
 
 class Connection:

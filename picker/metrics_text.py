@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from math import isfinite
 from typing import NamedTuple
 
 from protos.pointsman.picker.v1.pool_pb2 import (
@@ -23,6 +22,8 @@ from protos.pointsman.picker.v1.pool_pb2 import (
     RUNTIME_VLLM,
 )
 
+# No pod has so many requests; a time stamp in seconds is less.
+_MOST = 1e10
 _LORA = b"vllm:lora_requests_info"
 _LABEL = re.compile(rb'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
 # What ends a name on its line, and what a line ends with.
@@ -218,4 +219,4 @@ def _value(rest: bytes) -> float | None:
         value = float(words[0])
     except (IndexError, ValueError):
         return None
-    return value if isfinite(value) and value >= 0 else None
+    return value if 0 <= value <= _MOST else None

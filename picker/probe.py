@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from picker.http_client import Answer, Connection
+from picker.http_client import Answer, Connection, was_late
 from picker.table import Endpoint
 
 _UNAVAILABLE = (502, 503, 504)
@@ -109,7 +109,7 @@ class Prober:
         connection = Connection(endpoint.address)
         question = "/health"
         try:
-            async with asyncio.timeout(self._times.answer):
+            async with asyncio.timeout(self._times.answer) as bound:
                 health = await connection.get(question)
                 if health.status >= _SERVER_ERROR:
                     return f"{question} answers {health.status}"
@@ -124,7 +124,7 @@ class Prober:
             model = _first_model(models)
             return await self._complete(connection, endpoint, model, path) if model else ""
         except TimeoutError:
-            return f"no answer to {question} within {self._times.answer} s"
+            return "" if was_late(bound) else f"no answer to {question} within {self._times.answer} s"
         except OSError as error:
             return f"{question}: {error}"
         finally:
@@ -135,7 +135,7 @@ class Prober:
         bound = self._times.idle_completion if idle else self._times.completion
         paths = (_CHAT, _COMPLETIONS) if path == _CHAT else (_COMPLETIONS, _CHAT)
         try:
-            async with asyncio.timeout(bound):
+            async with asyncio.timeout(bound) as ends:
                 for question in paths:
                     answer = await connection.post(question, _completion(question, model))
                     if answer.status in _UNAVAILABLE:
@@ -143,7 +143,8 @@ class Prober:
                     if answer.status == _OK:
                         break
         except TimeoutError:
-            return f"no completion within {bound} s" if idle or not endpoint.reported else ""
+            counts = (idle or not endpoint.reported) and not was_late(ends)
+            return f"no completion within {bound} s" if counts else ""
         return ""
 
 

@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from picker.http_client import Connection
+from picker.http_client import Connection, was_late
 from picker.in_flight import InFlight
 from picker.metrics_text import Adapters, Dialect, read_any
 from picker.pools import Member
@@ -162,6 +162,8 @@ class Scraper:
             while True:
                 asked = loop.time()
                 reason = await self._scrape(endpoint, connection)
+                if reason is None:
+                    reason = await self._scrape(endpoint, connection) or ""
                 if reason:
                     self._failed(endpoint)
                     self._age(endpoint)
@@ -176,13 +178,15 @@ class Scraper:
         finally:
             connection.close()
 
-    async def _scrape(self, endpoint: Endpoint, connection: Connection) -> str:
-        """Ask once; "" when the pod answered, else what is wrong."""
+    async def _scrape(self, endpoint: Endpoint, connection: Connection) -> str | None:
+        """Ask once; "" when the pod answered, else what is wrong; None when nobody can tell."""
         in_flight, sent = endpoint.in_flight, endpoint.backlog.sent
         try:
-            async with asyncio.timeout(self._times.timeout):
+            async with asyncio.timeout(self._times.timeout) as bound:
                 answer = await connection.get("/metrics")
         except TimeoutError:
+            if was_late(bound):
+                return None
             return f"no answer to /metrics within {self._times.timeout} s"
         except OSError as error:
             # Nobody is there, or somebody new: a server's cache does not outlive it.

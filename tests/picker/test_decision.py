@@ -54,7 +54,14 @@ def spread(made: Table, requests: int) -> Counter[str]:
 
 def test_the_shortest_queue_comes_first() -> None:
     made = table(endpoint("a", waiting=4), endpoint("b", waiting=1), endpoint("c", waiting=9), endpoint("d", waiting=2))
-    assert order(made) == ["b", "d", "a"]
+    assert order(made) == ["b", "d", "a", "c"]
+
+
+def test_alternatives_are_the_next_cheapest_and_then_any_others() -> None:
+    dice = random.Random(7).random  # noqa: S311  (dice)
+    lists = [cheapest([float(cost) for cost in range(100)], dice) for _ in range(200)]
+    assert all(found[:3] == [0, 1, 2] and len(set(found)) == 6 for found in lists)
+    assert len({place for found in lists for place in found[3:]}) > 80
 
 
 def test_of_equal_queues_the_emptier_cache_comes_first() -> None:
@@ -299,7 +306,7 @@ def test_any_table_gives_distinct_endpoints_and_avoids_whom_it_can(rows: list[En
     made = table(*rows)
     decision = decide(made, throw=throw)
     usable = [row for row in rows if not row.avoided] or rows
-    assert len({id(row) for row in decision.endpoints}) == len(decision.endpoints) == min(3, len(usable))
+    assert len({id(row) for row in decision.endpoints}) == len(decision.endpoints) == min(6, len(usable))
     assert all(row in usable for row in decision.endpoints)
 
 

@@ -62,7 +62,7 @@ def test_headers_alone_are_answered_with_the_pick() -> None:
     made = exchange(pool("a:1", "b:1", "c:1", "d:1"))
     answer = made.receive(headers_message("qwen"))
     assert answer.WhichOneof("response") == "request_headers"
-    assert destinations(answer) == ["a:1", "b:1", "c:1"]
+    assert destinations(answer) == ["a:1", "b:1", "c:1", "d:1"]
     assert identity(answer) == "i-0"
     assert made.done
     assert made.picked is not None

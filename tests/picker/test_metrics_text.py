@@ -124,7 +124,7 @@ def test_values_that_are_no_counts_are_passed_over() -> None:
     assert read(page, VLLM) == Report(1, 2, 0)
 
 
-@pytest.mark.parametrize("value", [b"NaN", b"+Inf", b"-1", b"full", b""])
+@pytest.mark.parametrize("value", [b"NaN", b"+Inf", b"-1", b"1e300", b"full", b""])
 @pytest.mark.parametrize("family", [b"vllm:num_requests_waiting", b"vllm:num_requests_running"])
 def test_a_page_with_a_figure_that_says_nothing_does_not_say_zero(family: bytes, value: bytes) -> None:
     page = b"vllm:kv_cache_usage_perc 0\n" + family + b" " + value + b"\n"

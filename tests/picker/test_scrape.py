@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -130,6 +131,29 @@ async def test_a_pod_that_is_gone_has_nothing_cached_when_it_is_back() -> None:
         async with asyncio.timeout(5):
             await rim.woken.wait()
         assert row.prefixes.match([1, 2, 3]) == 0
+
+
+class Stalling(Pod):
+    """A pod that keeps the whole process busy once, for longer than a scrape may take."""
+
+    stalls: bool = False
+
+    def _page(self, path: str) -> bytes:
+        if self.stalls:
+            self.stalls = False
+            time.sleep(2 * TIMES.timeout)
+        return super()._page(path)
+
+
+async def test_that_the_picker_was_busy_says_nothing_of_a_pod() -> None:
+    rim = Rim()
+    async with pods(Stalling("a"), Pod("b")) as made, scraping(rim, *made) as (_, table):
+        for _ in range(3):
+            made[0].stalls = True  # type: ignore[attr-defined]
+            await scraped_again(made[0])
+            await scraped_again(made[1])
+        assert rim.changes == []
+        assert not any(row.avoided for row in table.endpoints)
 
 
 # No scrape is due before a test is over.

@@ -155,17 +155,20 @@ def retry_policy(*, retries: bool, attempt_timeout: int | None = None, unsent: b
     """Return how requests to a pool are retried: on the endpoints that the picker named, before any byte of an answer.
 
     The picker names alternatives in order; when they are used up, the fallback must not choose a host that was tried.
-    attempt_timeout: milliseconds. unsent: only where nothing was sent to the one before.
+    All attempts together take 0.4 s in the mean, which is time for Envoy to be told of pods that come in place of those
+    that go. attempt_timeout: milliseconds. unsent: only where nothing was sent to the one before.
     """
     policy = route.RetryPolicy()
     if retries:
         policy = route.RetryPolicy(
             retry_on="connect-failure,refused-stream,reset,retriable-status-codes",
             retriable_status_codes=[503],
-            num_retries=3,
+            num_retries=5,
             host_selection_retry_max_attempts=5,
             retry_host_predicate=[_not_tried_before()],
-            retry_back_off=route.RetryPolicyRetryBackOff(base_interval=milliseconds(5), max_interval=milliseconds(20)),
+            retry_back_off=route.RetryPolicyRetryBackOff(
+                base_interval=milliseconds(25), max_interval=milliseconds(250)
+            ),
         )
         if unsent:
             policy.retry_on, policy.retriable_status_codes = disaggregation.RETRY_ON, []
