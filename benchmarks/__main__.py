@@ -80,11 +80,12 @@ def _run(program: str, plan: measure.Plan, arguments: argparse.Namespace, consol
         for pods in arguments.pods:
             with scene(pods, wanted) as (bare, lines):
                 cases = tuple(measure.cases(pods, alone=pods == min(arguments.pods)))
-                if not console.is_terminal:
+                if console.is_terminal:
+                    with console.status("") as status:
+                        samples += measure.measure(program, bare, lines, plan, cases, status.update)
+                else:
                     samples += measure.measure(program, bare, lines, plan, cases, lambda _: None)
-                    continue
-                with console.status("") as status:
-                    samples += measure.measure(program, bare, lines, plan, cases, status.update)
+                console.print(report.memory(pods, lines))
     return samples
 
 

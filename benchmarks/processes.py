@@ -102,6 +102,16 @@ def cpu_seconds(pid: int) -> float | None:
     return (int(fields[user]) + int(fields[system])) / os.sysconf("SC_CLK_TCK")
 
 
+def peak_bytes(pid: int) -> int | None:
+    """Return the most memory that a process has had resident; None where the system does not tell."""
+    try:
+        text = (_PROC / str(pid) / "status").read_text(errors="replace")
+    except OSError:
+        return None
+    found = [line.split() for line in text.splitlines() if line.startswith("VmHWM:")]
+    return int(found[0][1]) * 1024 if found else None
+
+
 def _offspring(parent: int) -> Iterator[tuple[int, list[str]]]:
     for entry in _PROC.glob("[0-9]*"):
         fields = _stat(int(entry.name))

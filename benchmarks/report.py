@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import CONNECTIONS, Case, Plan, Result, Sample
+from benchmarks.measure import CONNECTIONS, Case, Line, Plan, Result, Sample
+from benchmarks.processes import peak_bytes
 from benchmarks.scene import FINDERS, SERVERS
 
 TARGETS = {
@@ -57,6 +58,19 @@ def verdicts(results: Sequence[Result]) -> list[str]:
                 f"target {target:.2f}: {verdict}"
             )
     return lines
+
+
+def memory(pods: int, lines: Sequence[Line]) -> str:
+    """Say how much memory each process that routes had at most."""
+    said = {}
+    for line in lines:
+        for role in ("envoy", "picker", "peer"):
+            size = peak_bytes(line.pids[role]) if role in line.pids else None
+            if size is not None:
+                said[f"{role} of {line.name}"] = f"{size / 2**20:.0f}"
+    # Envoy and picker are the same for all strategies.
+    shown = ", ".join(f"{name} {size}" for name, size in said.items() if "PREFIX" not in name and "renamed" not in name)
+    return f"{pods} pods, peak memory (MiB): {shown}"
 
 
 def write(path: Path, plan: Plan, samples: Sequence[Sample], results: Sequence[Result]) -> None:

@@ -13,12 +13,14 @@ from picker.exchange import Picked, Prefill
 from picker.table import Endpoint
 
 MAX_AGE = 25 * 3600.0
+LIMIT = 65_536
 
 
 class InFlight:
-    """Records by identity, oldest first."""
+    """Records by identity, oldest first; at most `limit`."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
         self._records: dict[str, Picked] = {}
 
     def __len__(self) -> int:
@@ -34,6 +36,8 @@ class InFlight:
         Nobody tells when a prefill ends: it counts as long as the whole request, unless its pod reports being idle.
         """
         self._records[picked.identity] = picked
+        if len(self._records) > self._limit:
+            self._drop([next(iter(self._records.values()))])
         for part in _parts(picked):
             part.counted = True
             endpoint = part.decision.endpoints[0]

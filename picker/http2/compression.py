@@ -33,6 +33,9 @@ class Blocks(Generic[T]):
         self._decoder = Decoder()
         self._known: dict[bytes, T] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def read(self, block: bytes) -> T:
         """Return what is made of a block's headers.  Raises ViolationError."""
         known = self._known.get(block)

@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from picker.http2 import Call, Connection, Opener
-from picker.http2.compression import keeps_table
+from picker.http2.compression import Blocks, keeps_table
 
 HEADERS = [(":method", "POST"), (":scheme", "http"), (":path", "/echo"), (":authority", "x"), ("te", "trailers")]
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -409,6 +409,14 @@ def test_a_block_that_enters_the_table_twice_is_read_twice() -> None:
     for place, block in enumerate((entering, entering, path + b"\xbf")):
         server.connection.receive(frame(HEADERS_FRAME, 5, 2 * place + 1, block))
     assert [stream.headers for stream in server.streams] == [{":path": "/echo", "x-pool": "a"}] * 3
+
+
+def test_blocks_that_are_all_different_are_not_kept_for_ever() -> None:
+    blocks = Blocks(lambda headers: headers["x-pool"])
+    encoder = Encoder()
+    for number in range(3000):
+        assert blocks.read(encoder.encode([("x-pool", str(number), True)])) == str(number)
+    assert 0 < len(blocks) <= 1024
 
 
 def test_a_client_that_asks_alike_is_understood_once() -> None:

@@ -45,6 +45,15 @@ def test_an_envoy_takes_its_requests_along() -> None:
     assert endpoint.in_flight == len(in_flight) == 1
 
 
+def test_there_are_never_more_records_than_the_limit() -> None:
+    in_flight, endpoint = InFlight(limit=3), Endpoint("a", "a")
+    for number in range(10):
+        begin(in_flight, endpoint, str(number))
+        assert endpoint.in_flight == len(in_flight) == min(number + 1, 3)
+    assert [picked.identity for picked in in_flight.records()] == ["7", "8", "9"]
+    assert in_flight.finish("6") is None
+
+
 def test_old_records_are_dropped() -> None:
     in_flight, endpoint = InFlight(), Endpoint("a", "a")
     begin(in_flight, endpoint, "1", began=1.0)
