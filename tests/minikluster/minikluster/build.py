@@ -1,6 +1,8 @@
 """Builds the Kubernetes, etcd and conformance binaries from the pinned Go modules in gomods/."""
 
+import fcntl
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from .config import CACHE, PACKAGE, binary
 
-KUBERNETES = "1.36.3"
+KUBERNETES = re.findall(r"k8s\.io/kubernetes v(\S+)", (PACKAGE / "gomods/kube/go.mod").read_text())[0]
 CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl")
 SUITE = ("echo-basic", "dnsecho", "gateway-conformance.test")
 _VERSION = "k8s.io/component-base/version"
@@ -34,13 +36,16 @@ def missing(names: Iterable[str]) -> list[str]:
 
 
 def build(names: Iterable[str], *, force: bool = False) -> None:
-    """Build into the cache what is missing, or all if forced."""
-    for name in names:
-        if force or missing([name]):
-            print(f"{name}: building ...", flush=True)
-            started = time.monotonic()
-            _build(name)
-            print(f"{name}: {binary(name)} ({time.monotonic() - started:.0f} s)", flush=True)
+    """Build into the cache what is missing, or all if forced; one build at a time."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in names:
+            if force or missing([name]):
+                print(f"{name}: building ...", flush=True)
+                started = time.monotonic()
+                _build(name)
+                print(f"{name}: {binary(name)} ({time.monotonic() - started:.0f} s)", flush=True)
 
 
 def _build(name: str) -> None:

@@ -17,6 +17,15 @@ from .config import client_environment
 from .manifest import Manifest
 
 _TOOLS = ("ip", "nft", "unshare", "nsenter", "mount", "openssl")
+_TRIAL = """
+ip link add bridge0 type bridge
+ip link add veth0 type veth peer name veth1
+nft add table ip trial
+nft add chain ip trial nat '{ type nat hook output priority -100; }'
+mount -t tmpfs trial /run
+mkdir /run/upper /run/work /run/root
+mount -t overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work trial /run/root
+"""
 _TIMEOUT = 180  # seconds for a command
 
 
@@ -32,7 +41,14 @@ def unmet() -> str:
     missing = build.missing(build.CLUSTER)
     if missing and shutil.which("go") is None:
         return f"it needs {', '.join(missing)}, in the folder that KUBEBUILDER_ASSETS names, or Go to build them"
-    return ""
+    return "" if (refusal := _trial()) is None else f"this machine does not let it: {refusal}"
+
+
+def _trial() -> str | None:
+    """Try what containers often may not do and kernels may lack; what stands against it, or None."""
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-ec", _TRIAL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no reason given"])[0]
 
 
 def _output(command: Sequence[str], environment: Mapping[str, str], stdin: str) -> str:
