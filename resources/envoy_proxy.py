@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from resources.durations import Duration
-from resources.fields import FieldError, Fields
+from resources.fields import Fields, Rule
 from resources.meta import Object
 from resources.policies import ENVOY_GATEWAY_GROUP
 
@@ -78,8 +78,17 @@ class KubernetesService(Fields, frozen=True, kw_only=True):
     patch: KubernetesPatch | None = None
 
 
+_RANGE = Rule(
+    "maxReplicas",
+    "cannot be lower than minReplicas",
+    "!has(self.minReplicas) || self.minReplicas <= self.maxReplicas",
+)
+
+
 class KubernetesHorizontalPodAutoscaler(Fields, frozen=True, kw_only=True):
     """The autoscaler of a Deployment of Envoys."""
+
+    RULES = (_RANGE,)
 
     min_replicas: Annotated[int, Meta(ge=1)] | None = None
     max_replicas: Annotated[int, Meta(ge=1)]
@@ -89,11 +98,18 @@ class KubernetesHorizontalPodAutoscaler(Fields, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.min_replicas is not None and self.min_replicas > self.max_replicas:
-            raise FieldError("maxReplicas", "cannot be lower than minReplicas")
+            raise _RANGE.broken()
+
+
+_BUDGET = Rule(
+    "", "one of minAvailable and maxUnavailable is required", "has(self.minAvailable) != has(self.maxUnavailable)"
+)
 
 
 class KubernetesPodDisruptionBudget(Fields, frozen=True, kw_only=True):
     """How many Envoys may be evicted at once."""
+
+    RULES = (_BUDGET,)
 
     min_available: int | str | None = None
     max_unavailable: int | str | None = None
@@ -101,13 +117,23 @@ class KubernetesPodDisruptionBudget(Fields, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if (self.min_available is None) == (self.max_unavailable is None):
-            raise FieldError("", "one of minAvailable and maxUnavailable is required")
+            raise _BUDGET.broken()
+
+
+_ONE_WORKLOAD = Rule(
+    "envoyDaemonSet",
+    "only one of envoyDeployment and envoyDaemonSet may be set",
+    "!has(self.envoyDeployment) || !has(self.envoyDaemonSet)",
+)
+_NOT_SCALED = Rule("envoyHpa", "a DaemonSet is not scaled", "!has(self.envoyHpa) || !has(self.envoyDaemonSet)")
 
 
 class EnvoyProxyKubernetes(Fields, frozen=True, kw_only=True):
     """What is made for Envoy in a cluster."""
 
     UNBUILT: ClassVar[frozenset[str]] = frozenset({"useListenerPortAsContainerPort", "envoyServiceAccount"})
+
+    RULES = (_ONE_WORKLOAD, _NOT_SCALED)
 
     envoy_deployment: KubernetesDeployment | None = None
     envoy_daemon_set: KubernetesDaemonSet | None = None
@@ -117,9 +143,9 @@ class EnvoyProxyKubernetes(Fields, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.envoy_deployment is not None and self.envoy_daemon_set is not None:
-            raise FieldError("envoyDaemonSet", "only one of envoyDeployment and envoyDaemonSet may be set")
+            raise _ONE_WORKLOAD.broken()
         if self.envoy_hpa is not None and self.envoy_daemon_set is not None:
-            raise FieldError("envoyHpa", "a DaemonSet is not scaled")
+            raise _NOT_SCALED.broken()
 
 
 class EnvoyProxyProvider(Fields, frozen=True, kw_only=True):

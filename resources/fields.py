@@ -5,6 +5,7 @@ The limits are those of the APIs' own schemas, so that a folder refuses what an 
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, ClassVar
 
@@ -18,12 +19,13 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     `UNBUILT` names the fields that the API knows and Pointsman has not built yet: their paths are recorded in the
     object's `unbuilt`. Where `BUILT_TYPES` names the values of `type` that are built, a struct of any other type is
     recorded there itself. `SILENT` names fields that carry nothing for a gateway: they are passed over without a word.
-    Every other name is reported as ignored.
+    Every other name is reported as ignored. `RULES` are the rules between its fields that an API server can check too.
     """
 
     UNBUILT: ClassVar[frozenset[str]] = frozenset()
     BUILT_TYPES: ClassVar[frozenset[str] | None] = None
     SILENT: ClassVar[frozenset[str]] = frozenset()
+    RULES: ClassVar[tuple["Rule", ...]] = ()
 
 
 class FieldError(ValueError):
@@ -32,6 +34,19 @@ class FieldError(ValueError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule between the fields of a struct: what FieldError says of it, and the rule itself in CEL, over `self`."""
+
+    field: str
+    message: str
+    expression: str
+
+    def broken(self) -> FieldError:
+        """Return the error."""
+        return FieldError(self.field, self.message)
 
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z"

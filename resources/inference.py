@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from resources.fields import FieldError, Fields, Group, Kind, LabelKey, Labels, LabelValue, Port, ReferenceName
+from resources.fields import Fields, Group, Kind, LabelKey, Labels, LabelValue, Port, ReferenceName, Rule
 from resources.meta import Object
 
 INFERENCE_GROUP = "inference.networking.k8s.io"
@@ -61,8 +61,13 @@ class EndpointPickerPort(Fields, frozen=True, kw_only=True):
     number: Port
 
 
+_PICKER_PORT = Rule("port", "is required when kind is Service", "self.kind != 'Service' || has(self.port)")
+
+
 class EndpointPickerRef(Fields, frozen=True, kw_only=True):
     """The picker that chooses among a pool's endpoints."""
+
+    RULES = (_PICKER_PORT,)
 
     group: Group = ""
     kind: Kind = "Service"
@@ -72,11 +77,20 @@ class EndpointPickerRef(Fields, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.kind == "Service" and self.port is None:
-            raise FieldError("port", "is required when kind is Service")
+            raise _PICKER_PORT.broken()
+
+
+_PORTS_DIFFER = Rule(
+    "targetPorts",
+    "port numbers must differ",
+    "self.targetPorts.all(a, self.targetPorts.exists_one(b, b.number == a.number))",
+)
 
 
 class InferencePoolSpec(Fields, frozen=True, kw_only=True):
     """The pods of a pool, their ports, and who picks."""
+
+    RULES = (_PORTS_DIFFER,)
 
     selector: PoolSelector
     target_ports: Annotated[tuple[TargetPort, ...], Meta(min_length=1, max_length=8)]
@@ -85,7 +99,7 @@ class InferencePoolSpec(Fields, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if len(set(self.target_ports)) != len(self.target_ports):
-            raise FieldError("targetPorts", "port numbers must differ")
+            raise _PORTS_DIFFER.broken()
 
 
 class InferencePool(Object, frozen=True, kw_only=True):
@@ -144,8 +158,18 @@ class TargetModel(Fields, frozen=True, kw_only=True):
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
+_WEIGHTS = Rule(
+    "targetModels",
+    "weights must be set for all target models or for none",
+    "!has(self.targetModels)"
+    " || self.targetModels.all(each, has(each.weight)) || self.targetModels.all(each, !has(each.weight))",
+)
+
+
 class InferenceModelSpec(Fields, frozen=True, kw_only=True):
     """A model that clients ask for; no `criticality` means Standard, no target models mean the model itself."""
+
+    RULES = (_WEIGHTS,)
 
     model_name: Annotated[str, Meta(min_length=1, max_length=256)]
     criticality: Literal["Critical", "Standard", "Sheddable"] | None = None
@@ -154,7 +178,7 @@ class InferenceModelSpec(Fields, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if len({target.weight is None for target in self.target_models}) > 1:
-            raise FieldError("targetModels", "weights must be set for all target models or for none")
+            raise _WEIGHTS.broken()
 
 
 class InferenceModel(Object, frozen=True, kw_only=True):

@@ -77,6 +77,7 @@ class RewriteRule(Fields, frozen=True, kw_only=True):
     targets: Annotated[tuple[RewriteTarget, ...], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
+        # No Rule: an API server takes none about lists without bounds.
         if len({target.weight is None for target in self.targets}) > 1:
             raise FieldError("targets", "weights must be set for all targets or for none")
 

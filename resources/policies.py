@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from resources.durations import Duration
-from resources.fields import FieldError, Fields, Kind, ReferenceName, Subdomain
+from resources.fields import Fields, Kind, ReferenceName, Rule, Subdomain
 from resources.gateway import GATEWAY_GROUP
 from resources.meta import Object
 from resources.quantities import Quantity
@@ -22,8 +22,17 @@ class PolicyTargetReference(Fields, frozen=True, kw_only=True):
     section_name: Subdomain | None = None
 
 
+_ONE_WAY = Rule(
+    "targetRefs",
+    "only one of targetRef and targetRefs may be set",
+    "!has(self.targetRef) || !has(self.targetRefs) || size(self.targetRefs) == 0",
+)
+
+
 class PolicySpec(Fields, frozen=True, kw_only=True):
     """The targets of a policy; `targetRef` is the older way to name a single one."""
+
+    RULES = (_ONE_WAY,)
 
     target_ref: PolicyTargetReference | None = None
     target_refs: Annotated[tuple[PolicyTargetReference, ...], Meta(max_length=16)] = ()
@@ -35,7 +44,7 @@ class PolicySpec(Fields, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.target_ref is not None and self.target_refs:
-            raise FieldError("targetRefs", "only one of targetRef and targetRefs may be set")
+            raise _ONE_WAY.broken()
 
 
 class ClientConnection(Fields, frozen=True, kw_only=True):

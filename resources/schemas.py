@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import inspect
 
 from resources.durations import Duration
-from resources.fields import Fields
+from resources.fields import Fields, Rule
 from resources.quantities import Quantity
 
 Schema = dict[str, Any]
@@ -41,14 +41,21 @@ def _(kind: inspect.StructType) -> Schema:
         properties[field.encode_name] = _schema(field.type)
         if (default := _default(field.default)) is not None:
             properties[field.encode_name]["default"] = default
+    rules = [_rule(rule) for rule in kind.cls.RULES] if issubclass(kind.cls, Fields) else []
     required = [field.encode_name for field in kind.fields if field.required]
     return {
         "type": "object",
         "description": (kind.cls.__doc__ or "").partition("\n")[0],
         "properties": properties,
         **({"required": required} if required else {}),
+        **({"x-kubernetes-validations": rules} if rules else {}),
         **_KEEP,
     }
+
+
+def _rule(rule: Rule) -> Schema:
+    place = {"fieldPath": f".{rule.field}"} if rule.field else {}
+    return {"rule": rule.expression, "message": rule.message, **place}
 
 
 def _default(value: object) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import flat_yaml
+import kinds
 import pytest
 import scenarios
 import yaml
@@ -114,6 +115,12 @@ def test_what_no_policy_can_be_is_refused(
     apis: Cluster, path: tuple[str | int, ...], value: object, words: str
 ) -> None:
     refused(apis, _POLICY, path, value, words)
+
+
+def test_rules_between_fields_are_kept(apis: Cluster) -> None:
+    for message, manifest in kinds.broken_rules().items():
+        with pytest.raises(RuntimeError, match=message):
+            apis.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
 
 
 def refused(cluster: Cluster, good: Manifest, path: tuple[str | int, ...], value: object, words: str) -> None:

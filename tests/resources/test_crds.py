@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import kinds
 import msgspec
 import pytest
 
-from resources import KINDS, Duration, Quantity
+from resources import KINDS, DecodeError, Duration, Quantity, decode
 from resources.crds import definitions
 from resources.fields import Fields, Port
 from resources.schemas import Schema, schema_of
@@ -99,6 +100,23 @@ def test_schemas_say_what_structs_say() -> None:
         **keep,
     }
     assert (amount["anyOf"], amount["x-kubernetes-int-or-string"]) == (types, True)
+
+
+def test_the_rules_in_the_definitions_are_those_of_decoding() -> None:
+    broken = kinds.broken_rules()
+    made = [
+        (rule["message"], rule.get("fieldPath", ""))
+        for definition in definitions()
+        for version in definition["spec"]["versions"]
+        for schema in schemas(version["schema"]["openAPIV3Schema"])
+        for rule in schema.get("x-kubernetes-validations", ())
+    ]
+    assert {message for message, _ in made} == set(broken)
+    for message, manifest in broken.items():
+        with pytest.raises(DecodeError, match=message) as refused:
+            decode(manifest)
+        (place,) = {place for said, place in made if said == message}
+        assert refused.value.field_path.endswith(place)
 
 
 def test_what_no_schema_can_say_is_an_error() -> None:

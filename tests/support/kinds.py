@@ -142,6 +142,36 @@ def service(app: str, *, port: int = 8000) -> Manifest:
     return _manifest("v1", "Service", app, spec)
 
 
+def broken_rules() -> dict[str, Manifest]:
+    """An object for each rule between fields that both we and API servers check, by what is said of it."""
+    pool = {"selector": {"matchLabels": {"app": "server"}}, "targetPorts": [{"number": 8000}]}
+    ours, theirs = "inference.networking.k8s.io/v1", "inference.networking.x-k8s.io/v1alpha2"
+    gateway_group = "gateway.envoyproxy.io/v1alpha1"
+    target = {"kind": "Gateway", "name": "gateway"}
+    models = {"modelName": "m", "poolRef": {"name": "p"}, "targetModels": [{"name": "a", "weight": 1}, {"name": "b"}]}
+
+    def proxy(**kubernetes: object) -> Manifest:
+        spec = {"provider": {"type": "Kubernetes", "kubernetes": kubernetes}}
+        return _manifest(gateway_group, "EnvoyProxy", "broken", spec)
+
+    return {
+        "is required when kind is Service": _manifest(
+            ours, "InferencePool", "broken", {**pool, "endpointPickerRef": {"name": "picker"}}
+        ),
+        "port numbers must differ": _manifest(
+            ours, "InferencePool", "broken", {**pool, "targetPorts": [{"number": 8000}, {"number": 8000}]}
+        ),
+        "weights must be set for all target models or for none": _manifest(theirs, "InferenceModel", "broken", models),
+        "only one of targetRef and targetRefs may be set": _manifest(
+            gateway_group, "BackendTrafficPolicy", "broken", {"targetRef": target, "targetRefs": [target]}
+        ),
+        "cannot be lower than minReplicas": proxy(envoyHpa={"minReplicas": 3, "maxReplicas": 2}),
+        "one of minAvailable and maxUnavailable is required": proxy(envoyPDB={}),
+        "only one of envoyDeployment and envoyDaemonSet may be set": proxy(envoyDeployment={}, envoyDaemonSet={}),
+        "a DaemonSet is not scaled": proxy(envoyHpa={"maxReplicas": 2}, envoyDaemonSet={}),
+    }
+
+
 def pods(app: str, addresses: Iterable[str], *, port: int = 8000) -> list[Manifest]:
     """Pods that run already: app-0, app-1, ..."""
     container = {"name": "server", "image": "server", "ports": [{"name": "http", "containerPort": port}]}
