@@ -31,7 +31,8 @@ def write(folder: Path) -> Path:
         },
         {"match": POINTSMAN, "entrypoint": PROGRAM},
         {"match": "*lora-syncer*", "entrypoint": [*PROGRAM, "lora-syncer"]},
-        *({"match": pattern, **servers} for pattern in ("*vllm*", "*sglang*")),
+        {"match": "*/curl:*", "entrypoint": ["/bin/sh"]},
+        *({"match": pattern, **servers} for pattern in ("*vllm*", "*sglang*", "*qwen*", "*llama*")),
     ]
     path = folder / "images.yaml"
     path.write_text(yaml.safe_dump({"images": images}))
