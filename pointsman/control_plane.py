@@ -133,19 +133,19 @@ class ControlPlane:
         homeless = {f"{clash.gateway}/{clash.port}" for clash in places.clashes}
         sealed = dict(self.state.sealed)
         used: dict[Resource, Sealed] = {}
-        gateways: dict[str, list[Sealed]] = {name: [] for name in translation.gateways}
-        for name, resources in translation.gateways.items():
-            for each in resources:
-                if each.type_url == LISTENER and each.name in homeless:
-                    continue
-                # One that is the same object as last time is sealed already.
-                if each not in sealed:
-                    sealed[each] = seal(each.type_url, each.name, each.message, each.origin, each.pulls)
-                used[each] = sealed[each]
-                gateways[name].append(used[each])
-        self._site.publish(
-            gateways, {seat: [sealed[each] for each in found] for seat, found in translation.pickers.items()}
-        )
+
+        def seal_once(each: Resource) -> Sealed:
+            # One that is the same object as last time is sealed already.
+            if each not in sealed:
+                sealed[each] = seal(each.type_url, each.name, each.message, each.origin, each.pulls)
+            return used.setdefault(each, sealed[each])
+
+        gateways = {
+            name: [seal_once(each) for each in resources if each.type_url != LISTENER or each.name not in homeless]
+            for name, resources in translation.gateways.items()
+        }
+        pickers = {seat: [seal_once(each) for each in found] for seat, found in translation.pickers.items()}
+        self._site.publish(gateways, pickers)
         self.state = replace(
             self.state,
             translation=translation,

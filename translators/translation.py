@@ -33,7 +33,7 @@ from translators.infrastructure.needs import gateway_needs, picker_needs
 from translators.infrastructure.provision import GatewayNeeds, PickerNeeds
 from translators.memo import Memo
 from translators.resolve.gateways import resolve
-from translators.resolve.meaning import Meaning
+from translators.resolve.meaning import Meaning, SeatedPool
 from translators.settings import Settings
 
 CLUSTER = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
@@ -166,20 +166,29 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
 
 
 def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
-    """Return what our pickers have to know: their pools, the pools that get copies, and the endpoints of all."""
+    """Return what our pickers have to know: their pools, the pools that get copies, and the endpoints of all.
+
+    A picker knows its pool before a route leads to it, so that it is there when the first request comes.
+    """
+    seated = {each.meaning.cluster: each for each in meaning.seated}
     found: dict[str, dict[str, Resource]] = {}
+
+    def add(seat: ir.Picker, pool: SeatedPool) -> None:
+        known = found.setdefault(seat.cluster, {})
+        known[f"pool {pool.meaning.cluster}"] = memo(_pool, pool.meaning)
+        known.update({each.cluster: memo(_assignment, each) for each in pool.assignments})
+
+    for each in meaning.seated:
+        if each.meaning.seat is not None:
+            add(each.meaning.seat, each)
+    if not seated:
+        return found
     for gateway in meaning.gateways:
-        assignments = {each.cluster: each for each in gateway.assignments}
-        routes = (rule for port in gateway.ports for host in port.hosts for rule in host.routes)
-        for rule in routes:
-            copied = [mirror.backend for mirror in rule.mirrors if isinstance(mirror.backend, ir.Pool)]
-            for pool in rule.pools:
-                if pool.seat is not None:
-                    seat = found.setdefault(pool.seat.cluster, {})
-                    for each in (pool, *(copy for copy in copied if copy.picker is None)):
-                        clusters = (each.cluster, *((each.prefill_cluster,) if each.split else ()))
-                        seat[f"pool {each.cluster}"] = memo(_pool, each)
-                        seat |= {cluster: memo(_assignment, assignments[cluster]) for cluster in clusters}
+        for rule in (rule for port in gateway.ports for host in port.hosts for rule in host.routes):
+            copied = [mirror.backend.cluster for mirror in rule.mirrors if mirror.backend.cluster in seated]
+            for seat in (pool.seat for pool in rule.pools if copied and pool.seat is not None):
+                for cluster in copied:
+                    add(seat, seated[cluster])
     return found
 
 

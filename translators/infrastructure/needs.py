@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from resources import InferencePool, Key
+from resources import Key
 from translators import ir
 from translators.infrastructure.provision import GatewayNeeds, PickerNeeds
 from translators.resolve.meaning import Meaning
@@ -24,19 +24,11 @@ def gateway_needs(meaning: Meaning, settings: Settings) -> Iterator[GatewayNeeds
 
 def picker_needs(meaning: Meaning) -> Iterator[PickerNeeds]:
     """Yield our pickers that have Services, each with the pools that it is for."""
-    pools = {(isinstance(each.pool, InferencePool), *_name(each.pool.key)): each.pool for each in meaning.pool_states}
     seats: dict[str, ir.Picker] = {}
     found: dict[str, dict[Key, AnyPool]] = {}
-    for gateway in meaning.gateways:
-        for backend in gateway.backends:
-            if isinstance(backend, ir.Pool) and backend.seat is not None:
-                kind, namespace, name = backend.cluster.split("/")
-                pool = pools[kind == "inferencepool", namespace, name]
-                seats[backend.seat.cluster] = backend.seat
-                found.setdefault(backend.seat.cluster, {})[pool.key] = pool
+    for each in meaning.seated:
+        if each.meaning.seat is not None:
+            seats[each.meaning.seat.cluster] = each.meaning.seat
+            found.setdefault(each.meaning.seat.cluster, {})[each.pool.key] = each.pool
     for cluster in sorted(seats):
         yield PickerNeeds(seats[cluster], tuple(found[cluster][key] for key in sorted(found[cluster])))
-
-
-def _name(key: Key) -> tuple[str, str]:
-    return key.namespace, key.name

@@ -28,6 +28,7 @@ from translators.resolve.meaning import (
     ParentState,
     PoolState,
     RouteState,
+    SeatedPool,
     serves,
 )
 from translators.resolve.parameters import ClassState, problem_of_gateway, proxy_of_gateway, state_of_class
@@ -79,6 +80,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
         gateway_states=tuple(gateway_states),
         route_states=tuple(route_states),
         pool_states=_pool_states(world, backends, attachments),
+        seated=tuple(_seated(world, backends)),
         declared_states=(*declared.states(index), *traffic_states(index)),
         policy_states=states(index),
         strays=tuple(_strays(index, settings)),
@@ -142,6 +144,14 @@ def _state(
     )
     found = tuple(dict.fromkeys(problem for each in listeners for problem in each.problems))
     return GatewayState(gateway, found, listeners, parameters, proxy)
+
+
+def _seated(world: World, backends: Backends) -> Iterator[SeatedPool]:
+    for pool in all_pools(world):
+        found = backends.pool(pool)
+        if isinstance(found, ir.Pool) and found.seat is not None:
+            clusters = (found.cluster, *((found.prefill_cluster,) if found.split else ()))
+            yield SeatedPool(pool, found, tuple(backends.assignments[cluster] for cluster in clusters))
 
 
 def _pool_states(

@@ -72,6 +72,15 @@ class PoolState:
 
 
 @dataclass(frozen=True, slots=True)
+class SeatedPool:
+    """A pool of our own picker where that has a Service, whether or not a route leads to it; and its endpoints."""
+
+    pool: AnyPool
+    meaning: ir.Pool
+    assignments: tuple[ir.Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Meaning:
     """Everything that a World means: what is served, and how every object stands.
 
@@ -82,6 +91,7 @@ class Meaning:
     gateway_states: tuple[GatewayState, ...]
     route_states: tuple[RouteState, ...]
     pool_states: tuple[PoolState, ...]
+    seated: tuple[SeatedPool, ...]
     declared_states: tuple[DeclaredState, ...]
     policy_states: tuple[PolicyState, ...]
     strays: tuple[tuple[Key, ir.Problem], ...]
