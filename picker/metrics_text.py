@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from protos.pointsman.picker.v1.pool_pb2 import (
@@ -124,6 +125,9 @@ DIALECTS: Mapping[int, Dialect] = {
 }
 
 
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
+
+
 def read(page: bytes, dialect: Dialect) -> Report | None:
     """Read a page in the Prometheus text format; None when it has none of the families, or one of them is nonsense.
 
@@ -142,12 +146,20 @@ def read(page: bytes, dialect: Dialect) -> Report | None:
     )
 
 
-def read_any(page: bytes, runtime: int, others: Dialect | None = None) -> Report | None:
-    """Read a page in the dialect of the pool's runtime; where it has none of that, in the others', or any known one."""
-    own = DIALECTS.get(runtime, DIALECTS[RUNTIME_VLLM])
+def dialect_of(runtime: int, names: Mapping[str, str] = _NO_NAMES) -> Dialect:
+    """Return a runtime's dialect, with the families in `names` (as in `Dialect.of`) in the place of its own.
+
+    Raises ValueError as `Dialect.of` does.
+    """
+    known = DIALECTS.get(runtime, DIALECTS[RUNTIME_VLLM])
+    if not names:
+        return known
+    return Dialect(*(own or usual for own, usual in zip(Dialect.of(names), known, strict=True)))
+
+
+def read_any(page: bytes, own: Dialect) -> Report | None:
+    """Read a page in the pool's own dialect; where it has none of that, in any known one."""
     report = read(page, own)
-    if report is None and others is not None:
-        report = read(page, others)
     if report is None:
         tried = (read(page, dialect) for dialect in DIALECTS.values() if dialect is not own)
         report = next((found for found in tried if found is not None), None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from picker.exchange import NAMESPACE, Pool, Split
+from picker.metrics_text import Dialect, dialect_of
 from picker.rules import Rules
 from picker.strategies import DEFAULT, PROFILES
 from picker.table import Endpoint, Table
@@ -33,10 +34,10 @@ _QUEUE_THRESHOLD, _KV_THRESHOLD = 5, 0.8
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """An endpoint with the pools that it belongs to, and the dialect of its metrics (a `pool_pb2.Runtime`)."""
+    """An endpoint with the pools that it belongs to, and the dialect of its metrics, which is that of the first."""
 
     endpoint: Endpoint
-    dialect: int
+    dialect: Dialect
     tables: tuple[Table, ...]
 
 
@@ -120,6 +121,8 @@ class Directory:
             resource.name: (resource.version, pool_pb2.Pool.FromString(resource.resource.value))
             for resource in response.resources
         }
+        for _, message in fresh.values():
+            dialect_of(message.runtime, message.metric_names)
         self._heard = True
         self._told.update(fresh)
         for name in response.removed_resources:
@@ -177,16 +180,17 @@ class Directory:
 
     def _fill(self, table: Table | None, message: pool_pb2.Pool, cluster: str, before: Mapping[str, Member]) -> Table:
         filled = table or Table()
-        # Zero stands for the default (pool.proto).
-        filled.queue_threshold = message.thresholds.queue or _QUEUE_THRESHOLD
-        filled.kv_threshold = message.thresholds.kv_cache or _KV_THRESHOLD
+        said = message.thresholds
+        filled.queue_threshold = said.queue if said.HasField("queue") else _QUEUE_THRESHOLD
+        filled.kv_threshold = said.kv_cache if said.HasField("kv_cache") else _KV_THRESHOLD
+        dialect = dialect_of(message.runtime, message.metric_names)
         filled.replace(
-            self._enlist(address, pod, filled, message.runtime, before)
+            self._enlist(address, pod, filled, dialect, before)
             for address, pod in self._assignments[cluster].rows.items()
         )
         return filled
 
-    def _enlist(self, address: str, pod: str, table: Table, dialect: int, before: Mapping[str, Member]) -> Endpoint:
+    def _enlist(self, address: str, pod: str, table: Table, dialect: Dialect, before: Mapping[str, Member]) -> Endpoint:
         member = self.members.get(address)
         if member is not None:
             member.tables = (*member.tables, table)

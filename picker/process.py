@@ -8,7 +8,6 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -21,7 +20,6 @@ from picker.ads import follow_control_plane
 from picker.calls import Calls, Listener
 from picker.in_flight import MAX_AGE, InFlight
 from picker.logs import Log, open_log
-from picker.metrics_text import Dialect
 from picker.model_lists import ListTimes, ModelLists
 from picker.pools import Directory
 from picker.probe import Prober, ProbeTimes
@@ -48,11 +46,9 @@ class PickerSettings:
     """Where the picker finds and is found.
 
     `xds` and `listen` are ``unix:/path`` or ``host:port``; `metrics` is ``host:port``; `group` is the name under which
-    the control plane keeps the Envoys and pickers that belong together; `debug` logs every decision in full.
-    `metric_names` (``waiting``, ``running``, ``kv_usage``, each to ``name`` or ``name{label=value}``) is for model
-    servers whose metrics have names of their own.  With `pool` (``namespace/name``) it is the picker that this pool
-    names itself, and speaks the endpoint picker protocol; `health` (``host:port``) is where it says by gRPC that it
-    serves.
+    the control plane keeps the Envoys and pickers that belong together; `debug` logs every decision in full.  With
+    `pool` (``namespace/name``) it is the picker that this pool names itself, and speaks the endpoint picker protocol;
+    `health` (``host:port``) is where it says by gRPC that it serves.
     """
 
     xds: str
@@ -63,7 +59,6 @@ class PickerSettings:
     probe: ProbeTimes = field(default_factory=ProbeTimes)
     lists: ListTimes = field(default_factory=ListTimes)
     debug: bool = False
-    metric_names: Mapping[str, str] = field(default_factory=dict)
     pool: str = ""
     health: str = ""
 
@@ -102,7 +97,6 @@ class _Process:
             changed=self._note_avoidance,
             failed=lambda endpoint: self._telemetry.fail_scrape(endpoint.address, endpoint.pod),
             times=settings.scrape,
-            others=Dialect.of(settings.metric_names) if settings.metric_names else None,
         )
         self._model_lists = ModelLists(settings.lists)
         self._picker = Picker(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from picker.http_client import Connection, was_late
 from picker.in_flight import InFlight
-from picker.metrics_text import Adapters, Dialect, read_any
+from picker.metrics_text import Adapters, read_any
 from picker.pools import Member
 from picker.probe import Prober
 from picker.table import Endpoint, Table
@@ -92,7 +92,7 @@ class Scraper:
     """Watches every endpoint of every pool, each in a task of its own.
 
     `changed(endpoint, reason)` is called when a scrape makes or ends an endpoint's being avoided, `failed()` on each
-    failure.  `others` is a dialect for pods that do not speak their pool's.
+    failure.
     """
 
     def __init__(
@@ -105,10 +105,8 @@ class Scraper:
         changed: Callable[[Endpoint, str], None],
         failed: Callable[[Endpoint], None],
         times: ScrapeTimes | None = None,
-        others: Dialect | None = None,
         connect: Callable[..., Connection] = Connection,
     ) -> None:
-        self._others = others
         self._connect = connect
         self._clock = clock
         self._dice = dice
@@ -197,7 +195,7 @@ class Scraper:
         member = self._members.get(endpoint.address)
         if member is None or member.endpoint is not endpoint:
             return ""
-        report = read_any(answer.body, member.dialect, self._others) if answer.status == _OK else None
+        report = read_any(answer.body, member.dialect) if answer.status == _OK else None
         if report is None:
             endpoint.unreport()
         else:

@@ -243,6 +243,9 @@ def picker(
         str, typer.Option(metavar="NAMESPACE/NAME", help="Be the picker that this pool names, for any gateway.")
     ] = "",
     health: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to answer gRPC health checks.")] = "",
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log for each decision the candidates, their costs and the reason.")
+    ] = False,
 ) -> None:
     """Choose the model server for each request, on Envoy's behalf."""
     import uvloop
@@ -259,7 +262,7 @@ def picker(
     async def run() -> None:
         stop = stop_on_signals()
         async with ending_with_stdin(stop):
-            await serve(PickerSettings(xds, listen, metrics, group, pool=pool, health=health), stop)
+            await serve(PickerSettings(xds, listen, metrics, group, debug=debug, pool=pool, health=health), stop)
 
     try:
         uvloop.run(run())

@@ -173,7 +173,8 @@ class Installation:
         from picker import ENVIRONMENT  # noqa: PLC0415
 
         where = ("--xds", xds, "--listen", picker, "--metrics", self.metrics, "--group", bootstrap.GROUP)
-        await self._python("picker", "picker", *where, environment=ENVIRONMENT)
+        explains = ("--debug",) if self._options.verbose else ()
+        await self._python("picker", "picker", *where, *explains, environment=ENVIRONMENT)
         await self._supervisor.start(
             Program(name="envoy", argv=bootstrap.command(envoy, config, concurrency=self._options.concurrency))
         )

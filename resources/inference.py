@@ -32,6 +32,18 @@ STRATEGY_ANNOTATION = "inference.networking.x-k8s.io/routing-strategy"
 UNLISTED_ANNOTATION = "pointsman.dev/unlisted-models"
 """On a pool: what becomes of models that nothing declares for it: "serve", which is the default, or "refuse" (404)."""
 
+METRICS_ANNOTATION = "pointsman.dev/metrics"
+"""On a pool: what its servers' metrics are called where not as usual, "waiting=NAME running=NAME{label=value}".
+
+The figures are waiting and running (requests) and kv_usage (0..1).
+"""
+
+QUEUE_THRESHOLD_ANNOTATION = "pointsman.dev/queue-threshold"
+"""On a pool: with more requests waiting than that a pod is busy, 5 unless it says otherwise."""
+
+KV_THRESHOLD_ANNOTATION = "pointsman.dev/kv-cache-threshold"
+"""On a pool: with a greater share of its KV cache in use than that a pod is busy, 0.8 unless it says otherwise."""
+
 ACTIVE_PORTS_ANNOTATIONS = ("llm-d.ai/active-ports", "inference.networking.k8s.io/active-ports")
 """On a Pod: which of its pool's ports are in use, "8000,8001"; the first of the two that is there counts."""
 

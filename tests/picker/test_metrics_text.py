@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picker.metrics_text import DIALECTS, Adapters, Dialect, Family, Report, read, read_any
+from picker.metrics_text import DIALECTS, Adapters, Dialect, Family, Report, dialect_of, read, read_any
 from protos.pointsman.picker.v1.pool_pb2 import (
     RUNTIME_SGLANG,
     RUNTIME_TENSORRT_LLM,
@@ -76,7 +76,7 @@ nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="max",model="tensorrt_llm"
 def test_every_runtimes_page(runtime: int) -> None:
     assert read(PAGES[runtime], DIALECTS[runtime]) == Report(4, 6, 0.75)
     assert read(PAGES[runtime], VLLM) is None
-    assert read_any(PAGES[runtime], RUNTIME_VLLM) == Report(4, 6, 0.75)
+    assert read_any(PAGES[runtime], VLLM) == Report(4, 6, 0.75)
 
 
 def test_tgi_does_not_tell_of_its_cache() -> None:
@@ -85,10 +85,14 @@ def test_tgi_does_not_tell_of_its_cache() -> None:
 
 
 def test_names_of_ones_own() -> None:
-    own = Dialect.of({"waiting": "my_requests{state=queued}", "kv_usage": 'my_cache{kind="gpu"},my_cache'})
+    own = dialect_of(
+        RUNTIME_VLLM, {"waiting": "my_requests{state=queued}", "kv_usage": 'my_cache{kind="gpu"},my_cache'}
+    )
     page = b'my_requests{state="queued"} 3\nmy_requests{state="running"} 9\nmy_cache 0.5\n'
-    assert read_any(page, RUNTIME_VLLM, own) == Report(3, 0, 0.5)
-    assert read_any(page, RUNTIME_VLLM) is None
+    assert read_any(page, own) == Report(3, 0, 0.5)
+    assert read_any(page, VLLM) is None
+    # What has no name of its own is called as the runtime calls it.
+    assert read_any(page + b"vllm:num_requests_running 7\n", own) == Report(3, 7, 0.5)
 
 
 @pytest.mark.parametrize("names", [{"waiting": "a b"}, {"waiting": ""}, {"wating": "a"}, {"running": "a{b}"}])

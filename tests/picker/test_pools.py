@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from picker_worlds import assignment, pool, response
 
+from picker.metrics_text import Report, read_any
 from picker.pools import ENDPOINTS_TYPE, POOL_TYPE, Directory
+from protos.pointsman.picker.v1 import pool_pb2
 
 QWEN, CLUSTER = "default/qwen", "pool/default/qwen"
 
@@ -129,9 +131,31 @@ def test_a_new_stream_names_the_versions_held() -> None:
 def test_thresholds_are_the_pools_or_the_usual_ones() -> None:
     message = pool(QWEN)
     directory = told()
-    for queue, kv_cache, expected in ((0, 0.0, (5, 0.8)), (9, 0.5, (9, 0.5))):
-        message.thresholds.queue, message.thresholds.kv_cache = queue, kv_cache
+    for said, expected in (
+        (pool_pb2.Thresholds(), (5, 0.8)),
+        (pool_pb2.Thresholds(queue=9), (9, 0.8)),
+        (pool_pb2.Thresholds(queue=0, kv_cache=0.0), (0, 0.0)),
+    ):
+        message.thresholds.CopyFrom(said)
         directory.receive(response(POOL_TYPE, {QWEN: ("2", message)}))
         table = directory.pools[QWEN].table
         assert table is not None
         assert (table.queue_threshold, table.kv_threshold) == expected
+
+
+def test_a_pool_may_say_what_its_metrics_are_called() -> None:
+    message = pool(QWEN)
+    message.metric_names["waiting"] = "engine:queue{state=waiting}"
+    directory = told(("127.0.0.1:80", "a"))
+    directory.receive(response(POOL_TYPE, {QWEN: ("2", message)}))
+    page = b'engine:queue{state="waiting"} 4\nengine:queue{state="running"} 9\nvllm:num_requests_running 2\n'
+    assert read_any(page, directory.members["127.0.0.1:80"].dialect) == Report(4, 2, 0.0)
+
+
+def test_names_of_metrics_that_are_none_are_refused_as_a_whole() -> None:
+    message = pool(QWEN)
+    message.metric_names["wating"] = "x"
+    directory = told(("127.0.0.1:80", "a"))
+    [refusal] = directory.receive(response(POOL_TYPE, {QWEN: ("2", message)}))
+    assert "no such figure: wating" in refusal.error_detail.message
+    assert addresses(directory) == ["127.0.0.1:80"]

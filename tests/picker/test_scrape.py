@@ -13,11 +13,13 @@ from picker_worlds import Pod, pods
 from picker.decision import Decision, Request
 from picker.exchange import Picked
 from picker.in_flight import InFlight
+from picker.metrics_text import dialect_of
 from picker.pools import Member
 from picker.probe import Prober, ProbeTimes
 from picker.scrape import Scraper, ScrapeTimes
 from picker.strategies import DEFAULT
 from picker.table import Endpoint, Table
+from protos.pointsman.picker.v1.pool_pb2 import RUNTIME_SGLANG, RUNTIME_VLLM
 
 TIMES = ScrapeTimes(busy=0.005, each=0.0, sums=0.0, idle=0.005, timeout=0.2, stall=10.0, heal=20.0)
 
@@ -40,7 +42,7 @@ class Rim:
 
 @asynccontextmanager
 async def scraping(
-    rim: Rim, *made: Pod, dialect: int = 0, times: ScrapeTimes = TIMES
+    rim: Rim, *made: Pod, runtime: int = RUNTIME_VLLM, times: ScrapeTimes = TIMES
 ) -> AsyncIterator[tuple[Scraper, Table]]:
     table = Table()
     table.replace(Endpoint(pod.address, pod.name) for pod in made)
@@ -54,7 +56,7 @@ async def scraping(
         failed=rim.fail,
         times=times,
     )
-    scraper.follow({row.address: Member(row, dialect, (table,)) for row in table.endpoints})
+    scraper.follow({row.address: Member(row, dialect_of(runtime), (table,)) for row in table.endpoints})
     try:
         async with asyncio.timeout(5):
             await scraper.settle()
@@ -93,7 +95,7 @@ async def test_a_pod_without_metrics_is_unknown_and_not_avoided() -> None:
 
 
 async def test_a_page_in_another_dialect_is_read_all_the_same() -> None:
-    async with pods(Pod("a", waiting=3)) as made, scraping(Rim(), *made, dialect=1) as (_, table):
+    async with pods(Pod("a", waiting=3)) as made, scraping(Rim(), *made, runtime=RUNTIME_SGLANG) as (_, table):
         assert table.endpoints[0].waiting == 3
 
 

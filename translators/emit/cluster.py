@@ -215,10 +215,18 @@ def pool_of(pool: ir.Pool) -> pool_pb2.Pool:
         runtime=_RUNTIME[pool.runtime],
         strategy=_STRATEGY[pool.split.decode if pool.split else pool.strategy],
         unlisted=_UNLISTED[pool.unlisted],
+        thresholds=_thresholds(pool.thresholds),
+        metric_names=dict(pool.metric_names),
         objectives=[pool_pb2.Objective(name=each.name, priority=each.priority) for each in pool.objectives],
         rewrites=[pool_pb2.Rewrite(models=each.models, targets=_targets(each.targets)) for each in pool.rewrites],
         disaggregation=_disaggregation(pool),
     )
+
+
+def _thresholds(thresholds: ir.Thresholds) -> pool_pb2.Thresholds | None:
+    if thresholds == ir.Thresholds():
+        return None
+    return pool_pb2.Thresholds(queue=thresholds.queue, kv_cache=thresholds.kv_cache)
 
 
 def _disaggregation(pool: ir.Pool) -> pool_pb2.Disaggregation | None:

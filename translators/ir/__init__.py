@@ -18,6 +18,7 @@ from translators.ir.pools import (
     Split,
     Strategy,
     Target,
+    Thresholds,
     Unlisted,
 )
 from translators.ir.problem import ADVICE, Problem
@@ -53,6 +54,7 @@ __all__ = [
     "Strategy",
     "StringMatch",
     "Target",
+    "Thresholds",
     "Unlisted",
     "UrlRewrite",
     "VirtualHost",

@@ -87,12 +87,21 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Beyond these a pod is busy: requests that wait there, and the share of its KV cache in use (0..1)."""
+
+    queue: int = 5
+    kv_cache: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """An InferencePool. `name` is "namespace/name".
 
     picker: who picks, None for our own picker. seat: where ours is asked, None where there is but one. picker_away:
     whether it has no ready endpoint and may be passed over.
     runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
+    metric_names: what metrics are called where that is not the runtime's way, by figure (`pool.proto`).
     rewrites: in order of precedence. split: None where every pod does both prefill and decode.
     """
 
@@ -107,6 +116,8 @@ class Pool:
     runtime: Runtime = "vllm"
     strategy: Strategy = "default"
     unlisted: Unlisted = "standard"
+    thresholds: Thresholds = Thresholds()
+    metric_names: tuple[tuple[str, str], ...] = ()
     models: tuple[Model, ...] = ()
     objectives: tuple[Objective, ...] = ()
     rewrites: tuple[Rewrite, ...] = ()

@@ -111,6 +111,26 @@ class Pool(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetricNamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
@@ -121,6 +141,7 @@ class Pool(_message.Message):
     REWRITES_FIELD_NUMBER: _builtins.int
     THRESHOLDS_FIELD_NUMBER: _builtins.int
     DISAGGREGATION_FIELD_NUMBER: _builtins.int
+    METRIC_NAMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"namespace/name"; also the value of the gRPC metadata key x-pointsman-pool, by which Envoy says
     on each exchange which pool it asks for.
@@ -153,6 +174,12 @@ class Pool(_message.Message):
     def disaggregation(self) -> Global___Disaggregation:
         """Set where prefill and decode are apart: `cluster` and `strategy` are then those of the pods that decode."""
 
+    @_builtins.property
+    def metric_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the servers' metrics are called where that is not their runtime's way: `waiting`, `running` (requests) and
+        `kv_usage` (0..1), each to "name" or "name{label=value}".
+        """
+
     def __init__(
         self,
         *,
@@ -166,10 +193,11 @@ class Pool(_message.Message):
         rewrites: _abc.Iterable[Global___Rewrite] | None = ...,
         thresholds: Global___Thresholds | None = ...,
         disaggregation: Global___Disaggregation | None = ...,
+        metric_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["disaggregation", b"disaggregation", "thresholds", b"thresholds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "disaggregation", b"disaggregation", "models", b"models", "name", b"name", "objectives", b"objectives", "rewrites", b"rewrites", "runtime", b"runtime", "strategy", b"strategy", "thresholds", b"thresholds", "unlisted", b"unlisted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "disaggregation", b"disaggregation", "metric_names", b"metric_names", "models", b"models", "name", b"name", "objectives", b"objectives", "rewrites", b"rewrites", "runtime", b"runtime", "strategy", b"strategy", "thresholds", b"thresholds", "unlisted", b"unlisted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,7 +284,7 @@ Global___Rewrite: _TypeAlias = Rewrite  # noqa: Y015
 
 @_typing.final
 class Thresholds(_message.Message):
-    """Zero means the default: a queue of 5, a KV-cache use of 0.8."""
+    """What is not set is 5 requests and 0.8."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -267,14 +295,21 @@ class Thresholds(_message.Message):
     def __init__(
         self,
         *,
-        queue: _builtins.int = ...,
-        kv_cache: _builtins.float = ...,
+        queue: _builtins.int | None = ...,
+        kv_cache: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kv_cache", b"_kv_cache", "_queue", b"_queue", "kv_cache", b"kv_cache", "queue", b"queue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kv_cache", b"kv_cache", "queue", b"queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kv_cache", b"_kv_cache", "_queue", b"_queue", "kv_cache", b"kv_cache", "queue", b"queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__kv_cache: _TypeAlias = _typing.Literal["kv_cache"]  # noqa: Y015
+    _WhichOneofArgType__kv_cache: _TypeAlias = _typing.Literal["_kv_cache", b"_kv_cache"]  # noqa: Y015
+    _WhichOneofReturnType__queue: _TypeAlias = _typing.Literal["queue"]  # noqa: Y015
+    _WhichOneofArgType__queue: _TypeAlias = _typing.Literal["_queue", b"_queue"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kv_cache) -> _WhichOneofReturnType__kv_cache | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue) -> _WhichOneofReturnType__queue | None: ...
 
 Global___Thresholds: _TypeAlias = Thresholds  # noqa: Y015
 
