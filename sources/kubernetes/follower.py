@@ -20,7 +20,7 @@ import orjson
 
 from resources import DecodeError, Delete, Key, Object, Upsert, decode
 from sources.kubernetes.errors import GONE, ApiError
-from sources.kubernetes.trimming import trim
+from sources.kubernetes.trimming import slim, trim
 
 Change = Upsert | Delete
 _INDEX = re.compile(r"\[\d+\]")
@@ -144,7 +144,9 @@ class Follower:
             self.told[key] = Told.of(item)
             self.retold.add(key)
         try:
-            read = {**{name: item[name] for name in _METADATA if name in item}, "spec": {}} if self.bare else item
+            read = slim(self.kind, item)
+            if self.bare:
+                read = {**{name: read[name] for name in _METADATA if name in read}, "spec": {}}
             decoded = decode(cast("Mapping[str, object]", read))
         except DecodeError as error:
             self.problems[key or str(error.key_text)] = f"{error}; the last good version serves on"
