@@ -84,8 +84,12 @@ def listener_line(listener: Mapping[str, Any]) -> str:
 
 def url(listener: Mapping[str, Any]) -> str:
     """Return the listener's URL as a client on this machine writes it."""
+    return f"{'https' if listener['tls'] else 'http'}://{_place(listener)}"
+
+
+def _place(listener: Mapping[str, Any]) -> str:
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener["address"], listener["address"])  # noqa: S104 - compared
-    return f"http://[{address}]:{listener['port']}" if ":" in address else f"http://{address}:{listener['port']}"
+    return f"[{address}]:{listener['port']}" if ":" in address else f"{address}:{listener['port']}"
 
 
 def pod_line(pod: Mapping[str, Any]) -> str:
@@ -101,11 +105,15 @@ def curl(gateway: Mapping[str, Any]) -> str:
     if hosts:
         listener = next(each for each in gateway["listeners"] if each["port"] == hosts[0]["port"])
         hostnames = [hosts[0]["hostname"]]
-    words = ["curl", url(listener)]
-    if hostnames and hostnames[0] != "*":
-        words += ["-H", f"host: {hostnames[0].replace('*', 'any')}"]
+    host = hostnames[0].replace("*", "any") if hostnames and hostnames[0] != "*" else ""
+    path = "/v1/chat/completions" if hosts else ""
+    if listener["tls"]:
+        # The certificate is the folder's own. A host is named in the handshake too, so it stands in the URL.
+        to_host = ["--connect-to", f"::{_place(listener)}", f"https://{host}{path}"]
+        words = ["curl", "-k", *(to_host if host else [url(listener) + path])]
+    else:
+        words = ["curl", url(listener) + path, *(["-H", f"host: {host}"] if host else [])]
     if hosts:
-        words[1] += "/v1/chat/completions"
         body = {"model": hosts[0]["models"][0], "messages": [{"role": "user", "content": _QUESTION}]}
         words += ["-H", "content-type: application/json", "-d", json.dumps(body, ensure_ascii=False)]
     return shlex.join(words)

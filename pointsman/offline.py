@@ -22,6 +22,7 @@ _SECTIONS = {
     "RouteConfiguration": "routes",
     "Cluster": "clusters",
     "ClusterLoadAssignment": "endpoints",
+    "Secret": "secrets",
     "Pool": "pools",
     "ForeignPool": "pools of other pickers",
 }

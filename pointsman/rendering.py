@@ -2,6 +2,7 @@
 
 Fields have their .proto names, as in Envoy's documentation and its config dump, in declaration order; unset fields are
 left out.  What is rendered here Envoy reads back (`envoy --mode validate`), and equal messages render equally.
+Private keys and the like are not shown.
 Both kinds of message are taken: envoy_data_plane's (betterproto2) and protobuf's own.
 """
 
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 import betterproto2
+from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.google import protobuf as well_known
 from envoy_data_plane.message_pool import default_message_pool
 from google.protobuf import any_pb2, json_format
@@ -39,6 +41,18 @@ _OURS: Final[Mapping[str, type[Message]]] = {
     _PREFIX + "pointsman.picker.v1.Pool": pool_pb2.Pool,
     _PREFIX + "pointsman.picker.v1.ForeignPool": pool_pb2.Pool,
 }
+
+# What nobody may read who reads configuration.
+_SECRET: Final = frozenset(
+    {
+        (tls.TlsCertificate, "private_key"),
+        (tls.TlsCertificate, "pkcs12"),
+        (tls.TlsCertificate, "password"),
+        (tls.TlsSessionTicketKeys, "keys"),
+        (tls.GenericSecret, "secret"),
+    }
+)
+_REDACTED: Final[Json] = {"inline_string": "[redacted]"}
 
 _INT64 = {
     betterproto2.TYPE_INT64,
@@ -120,7 +134,11 @@ def _betterproto(message: betterproto2.Message) -> Json:
         if value is None or (not meta.optional and _is_default(value)):
             continue
         # A field named like a Python keyword has an underscore behind it.
-        fields[name.rstrip("_")] = _field(value, meta, reflection.cls_by_field[name])
+        shown = name.rstrip("_")
+        if (type(message), name) in _SECRET:
+            fields[shown] = [_REDACTED] * len(value) if isinstance(value, list) else _REDACTED
+        else:
+            fields[shown] = _field(value, meta, reflection.cls_by_field[name])
     return fields
 
 

@@ -43,6 +43,7 @@ from resources.gateway import (
     GatewayInfrastructure,
     GatewaySpec,
     Listener,
+    ListenerTLSConfig,
     LocalParametersReference,
     ParametersReference,
     ReferenceGrant,
@@ -51,6 +52,7 @@ from resources.gateway import (
     ReferenceGrantTo,
     RouteGroupKind,
     RouteNamespaces,
+    SecretObjectReference,
 )
 from resources.inference import (
     ACTIVE_PORTS_ANNOTATIONS,
@@ -276,6 +278,7 @@ __all__ = [
     "LeaderWorkerSetSpec",
     "LeaderWorkerTemplate",
     "Listener",
+    "ListenerTLSConfig",
     "LocalParametersReference",
     "Method",
     "ModelMatch",
@@ -316,6 +319,7 @@ __all__ = [
     "RouteGroupKind",
     "RouteNamespaces",
     "Secret",
+    "SecretObjectReference",
     "Service",
     "ServiceAccount",
     "ServicePort",

@@ -79,20 +79,43 @@ class AllowedRoutes(Fields, frozen=True, kw_only=True):
     kinds: Annotated[tuple[RouteGroupKind, ...], Meta(max_length=8)] = ()
 
 
+class SecretObjectReference(Fields, frozen=True, kw_only=True):
+    """A certificate and its key; no `namespace` means the gateway's own."""
+
+    group: Group = ""
+    kind: Kind = "Secret"
+    name: ReferenceName
+    namespace: DnsLabel | None = None
+
+
+class ListenerTLSConfig(Fields, frozen=True, kw_only=True):
+    """What becomes of the clients' TLS."""
+
+    UNBUILT: ClassVar[frozenset[str]] = frozenset({"options"})
+
+    mode: Literal["Terminate", "Passthrough"] = "Terminate"
+    certificate_refs: Annotated[tuple[SecretObjectReference, ...], Meta(max_length=64)] = ()
+
+
 class Listener(Fields, frozen=True, kw_only=True):
     """A port of a gateway."""
-
-    UNBUILT: ClassVar[frozenset[str]] = frozenset({"tls"})
 
     name: Subdomain
     hostname: Hostname | None = None
     port: Port
     protocol: Protocol
+    tls: ListenerTLSConfig | None = None
     allowed_routes: AllowedRoutes = AllowedRoutes()
 
     def __post_init__(self) -> None:
         if self.hostname is not None and self.protocol in {"TCP", "UDP"}:
             raise FieldError("hostname", f"protocol {self.protocol} has no hostnames")
+        if self.tls is not None and self.protocol in {"HTTP", "TCP", "UDP"}:
+            raise FieldError("tls", f"protocol {self.protocol} has no TLS")
+        if self.tls is None and self.protocol == "TLS":
+            raise FieldError("tls", "is required where the protocol is TLS")
+        if self.tls is not None and self.tls.mode != "Terminate" and self.protocol == "HTTPS":
+            raise FieldError("tls.mode", "must be Terminate where the protocol is HTTPS")
 
 
 class GatewayAddress(Fields, frozen=True, kw_only=True):

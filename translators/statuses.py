@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from resources import GATEWAY_GROUP, InferencePool, Key, Listener
+from resources import GATEWAY_GROUP, InferencePool, Key
 from translators import ir
-from translators.resolve.meaning import GatewayState, Meaning, PoolState, RouteState
+from translators.resolve import hostnames
+from translators.resolve.listeners import route_kinds
+from translators.resolve.meaning import GatewayState, ListenerState, Meaning, PoolState, RouteState
 from translators.resolve.policies import PolicyState
 from translators.settings import Settings
 
@@ -104,50 +106,83 @@ def _gateway(state: GatewayState, settings: Settings) -> Json:
     gateway = state.gateway
     generation = gateway.metadata.generation
     name = f"{gateway.key.namespace}/{gateway.key.name}"
-    served = [each for each in state.listeners if not _refused(each.problems)]
-    problems = []
-    if len(served) < len(state.listeners):
-        refused = ", ".join(each.listener.name for each in state.listeners if _refused(each.problems))
-        text = f"not all listeners are valid: {refused}"
-        # Still accepted and programmed while one listener is (GatewayReasonListenersNotValid).
-        problems = (
-            [] if served else [ir.Problem(each, "ListenersNotValid", text) for each in ("Accepted", "Programmed")]
-        )
+    served = [each for each in state.listeners if each.served]
+    good = {"Accepted": "Accepted", "Programmed": "Programmed"}
+    problems: list[ir.Problem] = []
     if state.parameters:
         problems = [state.parameters, ir.Problem("Programmed", "Invalid", str(state.parameters))]
+    elif len(served) < len(state.listeners):
+        names = ", ".join(each.listener.name for each in state.listeners if not each.served)
+        text = f"not all listeners are valid: {names}"
+        # Accepted while one listener is, and programmed while one is served (GatewayReasonListenersNotValid).
+        if any(each.accepted for each in state.listeners):
+            good["Accepted"] = "ListenersNotValid"
+            problems.append(ir.Problem(ir.ADVICE, "ListenersNotValid", text))
+        else:
+            problems.append(ir.Problem("Accepted", "ListenersNotValid", text))
+        if not served:
+            problems.append(ir.Problem("Programmed", "Invalid", text))
     addresses = dict.fromkeys(settings.place(name, each.listener.port).address for each in served)
     return {
         "addresses": [{"type": "IPAddress", "value": address} for address in addresses],
-        "conditions": _conditions(generation, problems, good={"Accepted": "Accepted", "Programmed": "Programmed"}),
-        "listeners": [
-            {
-                "name": each.listener.name,
-                "attachedRoutes": each.attached,
-                "supportedKinds": _kinds(each.listener),
-                "conditions": _conditions(
-                    generation,
-                    [*each.problems, *_unprogrammed(each.problems)],
-                    good={"Accepted": "Accepted", "Programmed": "Programmed", "ResolvedRefs": "ResolvedRefs"},
-                ),
-            }
-            for each in state.listeners
-        ],
+        "conditions": _conditions(generation, problems, good=good),
+        "listeners": [_listener(each, state, generation) for each in state.listeners],
     }
 
 
-def _kinds(listener: Listener) -> list[Json]:
-    wanted = listener.allowed_routes.kinds
-    if wanted and not any((kind.group, kind.kind) == (GATEWAY_GROUP, "HTTPRoute") for kind in wanted):
-        return []
-    return [{"group": GATEWAY_GROUP, "kind": "HTTPRoute"}]
+def _listener(state: ListenerState, gateway: GatewayState, generation: int) -> Json:
+    problems = [*state.problems]
+    if not state.served:
+        reasons = (each.reason for each in state.problems if each.reason in _CONFLICTS)
+        text = "; ".join(str(each) for each in state.problems)
+        problems.append(ir.Problem("Programmed", next(reasons, "Invalid"), text))
+    conflict = next((each for each in state.problems if each.reason in _CONFLICTS), None)
+    good = {"Accepted": "Accepted", "Programmed": "Programmed", "ResolvedRefs": "ResolvedRefs"}
+    conditions = _conditions(generation, problems, good=good)
+    conditions.append(_warning(generation, "Conflicted", conflict, absent="NoConflicts"))
+    overlap = _overlap(state, gateway)
+    if overlap is not None:
+        # It must not be there where it is False (ListenerConditionOverlappingTLSConfig).
+        conditions.append(_warning(generation, OVERLAPPING, overlap))
+    return {
+        "name": state.listener.name,
+        "attachedRoutes": state.attached,
+        "supportedKinds": [{"group": group, "kind": kind} for group, kind in route_kinds(state.listener)],
+        "conditions": conditions,
+    }
 
 
-def _refused(found: Iterable[ir.Problem]) -> bool:
-    return any(problem.condition == "Accepted" for problem in found)
+_CONFLICTS = ("ProtocolConflict", "HostnameConflict")
+OVERLAPPING = "OverlappingTLSConfig"
+"""The condition of a listener whose hostname meets that of another one with TLS on its port."""
 
 
-def _unprogrammed(found: Iterable[ir.Problem]) -> list[ir.Problem]:
-    return [ir.Problem("Programmed", "Invalid", str(problem)) for problem in found if problem.condition == "Accepted"]
+def _overlap(state: ListenerState, gateway: GatewayState) -> ir.Problem | None:
+    """Say which listeners could be taken for one another by clients that share connections among hosts."""
+    own = state.listener
+    if own.protocol != "HTTPS" or not state.accepted:
+        return None
+    others = [
+        each.listener.name
+        for each in gateway.listeners
+        if each.accepted
+        and each.listener is not own
+        and (each.listener.port, each.listener.protocol) == (own.port, own.protocol)
+        and hostnames.meet(own.hostname or hostnames.ANY, each.listener.hostname or hostnames.ANY)
+    ]
+    text = f"the hostname meets that of {', '.join(others)}; requests on another listener's connection get 421"
+    return ir.Problem(OVERLAPPING, "OverlappingHostnames", text) if others else None
+
+
+def _warning(generation: int, condition: str, problem: ir.Problem | None, *, absent: str = "") -> Json:
+    """Return a condition that is True where something is wrong."""
+    return {
+        "type": condition,
+        "status": "True" if problem else "False",
+        "reason": problem.reason if problem else absent,
+        "message": str(problem) if problem else "",
+        "observedGeneration": generation,
+    }
 
 
 def _controllers(meaning: Meaning) -> Mapping[str, str]:

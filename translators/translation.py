@@ -7,7 +7,7 @@ memory equals one with a cold memory, and the order in which objects arrived doe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import betterproto2
@@ -29,6 +29,7 @@ from translators.emit.packing import TYPE_PREFIX
 from translators.emit.virtual_host import routes_of
 from translators.features.body_limit import limit
 from translators.features.models_list import routable
+from translators.features.tls_termination import secret_of
 from translators.infrastructure.needs import gateway_needs, picker_needs
 from translators.infrastructure.provision import GatewayNeeds, PickerNeeds
 from translators.memo import Memo
@@ -40,6 +41,7 @@ CLUSTER = TYPE_PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = TYPE_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = TYPE_PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES = TYPE_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SECRET = TYPE_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 POOL = TYPE_PREFIX + "pointsman.picker.v1.Pool"
 FOREIGN_POOL = TYPE_PREFIX + "pointsman.picker.v1.ForeignPool"
 
@@ -56,20 +58,22 @@ class Resource:
 
     type_url: str
     name: str
-    message: betterproto2.Message | Message
+    # May hold a private key.
+    message: betterproto2.Message | Message = field(repr=False)
     origin: str
     pulls: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerSummary:
-    """A listener for people: where it can be reached, and for which hostnames."""
+    """A listener for people: where it can be reached, with TLS or without, and for which hostnames."""
 
     name: str
     address: str
     port: int
     moved_from: int | None
     hostnames: tuple[str, ...]
+    tls: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +153,22 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
         yield memo(_picker_cluster, picker)
     for assignment in gateway.assignments:
         yield memo(_assignment, assignment)
+    for certificate in gateway.certificates:
+        yield memo(_secret, certificate)
     for port in gateway.ports:
-        name = f"{gateway.name}/{port.number}"
-        bare = replace(port, hosts=())
+        bare = replace(port, chains=tuple(replace(chain, hosts=()) for chain in port.chains))
         yield memo(_listener, gateway.name, bare, _Same(settings))
-        hosts = tuple(
-            memo(
-                _virtual_host,
-                f"{name}/{host.hostname}",
-                host.hostname,
-                _Same(tuple(routes_of(host, settings.model_finder, limit(port, settings), memo))),
+        for chain in port.chains:
+            hosts = tuple(
+                memo(
+                    _virtual_host,
+                    f"{chain.name}/{host.hostname}",
+                    host.hostname,
+                    _Same(tuple(routes_of(host, settings.model_finder, limit(port, settings), memo))),
+                )
+                for host in chain.hosts
             )
-            for host in port.hosts
-        )
-        yield memo(_routes, name, port.origin, _Same(hosts))
+            yield memo(_routes, chain.name, port.origin, _Same(hosts))
 
 
 def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
@@ -240,6 +246,10 @@ def _assignment(assignment: ir.Assignment) -> Resource:
     return Resource(ENDPOINTS, assignment.cluster, assignment_of(assignment), assignment.origin)
 
 
+def _secret(certificate: ir.Certificate) -> Resource:
+    return Resource(SECRET, certificate.name, secret_of(certificate), certificate.origin)
+
+
 def _listener(gateway: str, port: ir.Port, settings: _Same[Settings]) -> Resource:
     message = listener_of(port, gateway, settings.value)
     return Resource(LISTENER, message.name, message, port.origin)
@@ -262,7 +272,7 @@ def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
             moved = each.listener.port if port.placement.port != each.listener.port else None
             hostnames = (each.listener.hostname,) if each.listener.hostname else ()
             place = port.placement
-            listeners.append(ListenerSummary(each.listener.name, place.address, place.port, moved, hostnames))
+            listeners.append(ListenerSummary(each.listener.name, place.address, place.port, moved, hostnames, port.tls))
     endpoints = {each.cluster: each.endpoints for each in gateway.assignments}
     hosts = [host for port in gateway.ports for host in port.hosts]
     return GatewaySummary(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from xds.snapshot import Sealed, Snapshot
 from xds.stream import Request, Response, Stream
-from xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
 
 Delivery = tuple[Stream, list[Response]]
 
@@ -145,7 +145,8 @@ class Group:
             return None
         names = snapshot.table(ENDPOINTS).keys()
         shown = {name: self._admitted[name] for name in names if name in self._admitted}
-        return snapshot.with_table(ENDPOINTS, shown, withheld=names - shown.keys())
+        # A picker has no business with private keys.
+        return snapshot.with_table(SECRET, {}).with_table(ENDPOINTS, shown, withheld=names - shown.keys())
 
 
 def _reached(envoy: Stream, versions: list[Sealed]) -> int:
@@ -157,8 +158,11 @@ def _reached(envoy: Stream, versions: list[Sealed]) -> int:
 
 
 def _meant_for_envoy(snapshot: Snapshot) -> Iterable[Sealed]:
-    """Yield what an Envoy comes to hold: it asks for the endpoints of its clusters and the routes of its listeners."""
-    for type_url in (CLUSTER, LISTENER, ROUTES):
+    """Yield what an Envoy comes to hold.
+
+    It asks for the endpoints of its clusters, and for the routes and the certificates of its listeners.
+    """
+    for type_url in (CLUSTER, LISTENER, ROUTES, SECRET):
         yield from snapshot.table(type_url).values()
     for cluster in snapshot.table(CLUSTER).values():
         endpoints = cluster.pulls and snapshot.get(*cluster.pulls)

@@ -1,7 +1,7 @@
 """Resources in the form in which they are sent, and the immutable set of those that a group of clients should hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
 
@@ -21,7 +21,8 @@ class Sealed:
 
     type_url: str
     name: str
-    body: bytes
+    # May hold a private key.
+    body: bytes = field(repr=False)
     version: str
     # The Kubernetes object to name when a client rejects the resource.
     origin: str

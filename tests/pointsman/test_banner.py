@@ -2,7 +2,7 @@ from typing import Any
 
 from pointsman.banner import banner, changes, curl, url
 
-LISTENER = {"name": "llm-gw", "address": "127.0.0.1", "port": 8080, "moved_from": None, "hostnames": []}
+LISTENER = {"name": "llm-gw", "address": "127.0.0.1", "port": 8080, "moved_from": None, "hostnames": [], "tls": False}
 GATEWAY = {
     "gateway": "default/inference-gateway",
     "listeners": [LISTENER],
@@ -63,8 +63,21 @@ def test_a_request_to_paste_names_a_host_that_has_the_model() -> None:
 
 
 def test_urls_are_ones_that_a_client_can_use() -> None:
-    assert url({"address": "0.0.0.0", "port": 80}) == "http://127.0.0.1:80"  # noqa: S104 - compared, not bound
-    assert url({"address": "::1", "port": 80}) == "http://[::1]:80"
+    assert url({**LISTENER, "address": "0.0.0.0"}) == "http://127.0.0.1:8080"  # noqa: S104 - compared, not bound
+    assert url({**LISTENER, "address": "::1"}) == "http://[::1]:8080"
+    assert url({**LISTENER, "tls": True}) == "https://127.0.0.1:8080"
+
+
+def test_a_request_to_paste_trusts_the_certificate_of_the_folder() -> None:
+    secure = {**GATEWAY, "listeners": [{**LISTENER, "tls": True}]}
+    assert curl(secure).startswith("curl -k https://127.0.0.1:8080/v1/chat/completions -H 'content-type")
+
+
+def test_a_request_to_paste_names_the_host_in_the_handshake() -> None:
+    listener = {**LISTENER, "tls": True, "hostnames": ["*.example.com"]}
+    assert curl({**GATEWAY, "listeners": [listener], "hosts": []}) == (
+        "curl -k --connect-to ::127.0.0.1:8080 https://any.example.com"
+    )
 
 
 def test_changes_name_what_came_and_what_went() -> None:

@@ -141,7 +141,14 @@ def test_the_report_is_complete_and_plain(stage: Stage) -> None:
         {
             "gateway": "default/a",
             "listeners": [
-                {"name": "http", "address": "127.0.0.1", "port": 8080, "moved_from": None, "hostnames": ()},
+                {
+                    "name": "http",
+                    "address": "127.0.0.1",
+                    "port": 8080,
+                    "moved_from": None,
+                    "hostnames": (),
+                    "tls": False,
+                },
             ],
             "pools": [],
             "models": [],

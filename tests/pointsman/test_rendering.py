@@ -1,10 +1,13 @@
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from certificates import pair
 from envoy_data_plane.envoy.config.cluster import v3 as cluster
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
+from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
 from envoy_data_plane.google import protobuf
 from google.protobuf import duration_pb2
@@ -55,6 +58,34 @@ def test_a_message_is_rendered_as_envoy_reads_it() -> None:
         },
         "metadata": {"filter_metadata": {"pointsman": {"id": "x"}}},
     }
+
+
+def test_private_keys_are_not_shown() -> None:
+    made = pair("a.example.com")
+    key = core.DataSource(inline_bytes=made.key)
+    certificate = tls.TlsCertificate(certificate_chain=core.DataSource(inline_string="chain"), private_key=key)
+    context = tls.CommonTlsContext(
+        tls_certificates=[certificate, tls.TlsCertificate(password=core.DataSource(inline_string="hunter2"))]
+    )
+    packed = protobuf.Any.pack(tls.DownstreamTlsContext(common_tls_context=context))
+    shown = [
+        render_resource(PREFIX + "Secret", tls.Secret(name="a", tls_certificate=certificate)),
+        render(core.TransportSocket(name="tls", typed_config=packed)),
+        render(tls.Secret(generic_secret=tls.GenericSecret(secret=core.DataSource(inline_string="hunter2")))),
+        render(tls.TlsSessionTicketKeys(keys=[core.DataSource(inline_string="hunter2")])),
+    ]
+    assert shown[0] == {
+        "@type": PREFIX + "Secret",
+        "name": "a",
+        "tls_certificate": {
+            "certificate_chain": {"inline_string": "chain"},
+            "private_key": {"inline_string": "[redacted]"},
+        },
+    }
+    text = json.dumps(shown)
+    assert text.count("[redacted]") == 5
+    assert "hunter2" not in text
+    assert base64.b64encode(made.key).decode() not in text
 
 
 def test_maps_are_rendered_in_order_of_their_keys() -> None:

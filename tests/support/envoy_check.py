@@ -20,6 +20,7 @@ from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
 from envoy_data_plane.envoy.config.listener import v3 as listener
 from envoy_data_plane.envoy.config.route import v3 as route
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.google.protobuf import Any
 
 from translators import PICKER_CLUSTER, Resource
@@ -40,13 +41,17 @@ class Batch:
         """Return a bootstrap with everything in it."""
         listeners: list[listener.Listener] = []
         clusters = [_picker()]
+        secrets: list[tls.Secret] = []
         for name, resources in self.translations:
             static = _Static(name, resources)
+            secrets += static.secrets()
             listeners += list(static.listeners(_FIRST_PORT + len(listeners)))
             clusters += list(static.clusters())
         return bootstrap.Bootstrap(
             node=core.Node(id="check", cluster="check"),
-            static_resources=bootstrap.BootstrapStaticResources(listeners=listeners, clusters=clusters),
+            static_resources=bootstrap.BootstrapStaticResources(
+                listeners=listeners, clusters=clusters, secrets=secrets
+            ),
         )
 
     def complaint(self, folder: Path) -> str:
@@ -86,12 +91,30 @@ class _Static:
             made = deepcopy(original)
             made.name = f"{self.name}/{made.name}"
             made.address = _address("127.0.0.1", port + number)
-            filters = made.filter_chains[0].filters
-            manager = hcm.HttpConnectionManager.parse(_value(filters[0].typed_config))
-            assert manager.rds is not None
-            manager.route_config = self._table(tables[manager.rds.route_config_name])
-            manager.rds = None
-            filters[0].typed_config = Any.pack(manager)
+            for chain in made.filter_chains:
+                manager = hcm.HttpConnectionManager.parse(_value(chain.filters[0].typed_config))
+                assert manager.rds is not None
+                manager.route_config = self._table(tables[manager.rds.route_config_name])
+                manager.rds = None
+                chain.filters[0].typed_config = Any.pack(manager)
+                if chain.transport_socket is not None:
+                    self._make_static(chain.transport_socket)
+            yield made
+
+    def _make_static(self, socket: core.TransportSocket) -> None:
+        """Have a chain take its certificates from the bootstrap; those that are not there stay with a server."""
+        context = tls.DownstreamTlsContext.parse(_value(socket.typed_config))
+        assert context.common_tls_context is not None
+        known = {each.name for each in self._all(tls.Secret)}
+        for each in context.common_tls_context.tls_certificate_sds_secret_configs:
+            if each.name in known:
+                each.name, each.sds_config = f"{self.name}/{each.name}", None
+        socket.typed_config = Any.pack(context)
+
+    def secrets(self) -> Iterator[tls.Secret]:
+        for original in self._all(tls.Secret):
+            made = deepcopy(original)
+            made.name = f"{self.name}/{made.name}"
             yield made
 
     def clusters(self) -> Iterator[cluster.Cluster]:

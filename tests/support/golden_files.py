@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
+from certificates import blanked, filled
 from manifests import translation_of, world_of
 
 from pointsman.rendering import render
@@ -58,14 +59,14 @@ class Case:
 
     @cached_property
     def translation(self) -> Translation:
-        text = (self.folder / "in.yaml").read_text(encoding="utf-8")
+        text = filled((self.folder / "in.yaml").read_text(encoding="utf-8"))
         return translate(world_of(text), self.settings, Memo())
 
     def texts(self) -> Mapping[str, str]:
         """Return what the golden files should hold, by name."""
         plain = None if self.name == FULL else _plain_listener(self.settings)
         config = {name: _gateway(resources, plain) for name, resources in self.translation.gateways.items()}
-        return {"envoy.yaml": _dump(config), "status.yaml": _dump(_outcome(self.translation))}
+        return {"envoy.yaml": blanked(_dump(config)), "status.yaml": _dump(_outcome(self.translation))}
 
     def stale(self) -> list[Path]:
         """Return the files that no case has."""
@@ -113,6 +114,9 @@ def _difference(shown: Json, plain: Json) -> Json:
         return {**rest, **missing}
     if isinstance(shown, list) and isinstance(plain, list) and len(shown) == len(plain):
         return [_difference(a, b) for a, b in zip(shown, plain, strict=True) if a != b]
+    if isinstance(shown, list) and isinstance(plain, list) and len(plain) == 1:
+        # Each of several is as the one would be.
+        return [_difference(each, plain[0]) for each in shown]
     return shown
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TypeAlias
 
+from certificates import Pair, pair
 from hypothesis import strategies as st
 
 from resources import KINDS, DecodeError, Delete, Key, Object, Upsert, World, decode
@@ -109,11 +110,33 @@ allowed = record(
     namespaces=record({}, from_=st.sampled_from(["All", "Same", "Selector"]), selector=record({"matchLabels": labels})),
     kinds=lists(record({"kind": st.sampled_from(["HTTPRoute", "GRPCRoute"])}), most=2),
 )
-listeners = record(
-    {"name": many_names, "port": ports, "protocol": st.sampled_from(["HTTP"] * 9 + ["HTTPS", "TCP"])},
+certificate_refs = st.lists(
+    record({"name": names}, namespace=rarely(namespaces), kind=rarely(st.just("ConfigMap"))), max_size=2
+)
+plain_listeners = record(
+    {"name": many_names, "port": ports, "protocol": st.sampled_from(["HTTP"] * 9 + ["TCP"])},
     hostname=hostnames,
     allowedRoutes=rarely(allowed),
-    tls=rarely(st.just({"mode": "Terminate"})),
+)
+secure_listeners = record(
+    {
+        "name": many_names,
+        "port": st.sampled_from([443, 443, 443, 80]),
+        "protocol": st.just("HTTPS"),
+        "tls": record({"certificateRefs": certificate_refs}, options=rarely(st.just({"a.org/b": "c"}))),
+    },
+    hostname=hostnames,
+    allowedRoutes=rarely(allowed),
+)
+listeners = st.one_of(plain_listeners, plain_listeners, secure_listeners)
+_PAIRS = [pair("a.example.com"), pair("b.example.com"), Pair(b"Hello", b"Hello")]
+_PAIRS.append(Pair(_PAIRS[0].chain, _PAIRS[1].key))
+secrets = st.builds(
+    lambda name, namespace, made, kind: {**made.secret(name, namespace), "type": kind},
+    names,
+    namespaces,
+    st.sampled_from(_PAIRS),
+    st.sampled_from(["kubernetes.io/tls"] * 5 + ["Opaque"]),
 )
 gateways = an_object(
     GATEWAY_API,
@@ -266,10 +289,20 @@ grants = an_object(
     record(
         {
             "from": lists(
-                record({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": namespaces}), 1, 2
+                record(
+                    {
+                        "group": "gateway.networking.k8s.io",
+                        "kind": st.sampled_from(["HTTPRoute", "Gateway"]),
+                        "namespace": namespaces,
+                    }
+                ),
+                1,
+                2,
             ),
             "to": lists(
-                record({"group": groups, "kind": st.sampled_from(["Service", "InferencePool"])}, name=names), 1, 2
+                record({"group": groups, "kind": st.sampled_from(["Service", "InferencePool", "Secret"])}, name=names),
+                1,
+                2,
             ),
         }
     ),
@@ -437,7 +470,7 @@ backend_policies = an_object(
 
 documents: st.SearchStrategy[Document] = st.one_of(
     gateways, gateways, routes, routes, routes, services, services, slices, pods, pools, x_pools, declarations, proxies,
-    client_policies, backend_policies, grants, gateway_classes, namespace_objects,
+    client_policies, backend_policies, grants, gateway_classes, namespace_objects, secrets,
 )  # fmt: skip
 
 
@@ -459,6 +492,7 @@ some_objects: st.SearchStrategy[list[Object]] = st.tuples(
     _objects(gateways, 1, 2),
     _objects(routes, 1, 5),
     _objects(services, 1, 2),
+    _objects(secrets, 0, 2),
     _objects(st.one_of(pools, x_pools), 1, 3),
     _objects(declarations, 0, 3),
     _objects(st.one_of(pods, slices), 0, 3),

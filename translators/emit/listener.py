@@ -1,7 +1,8 @@
 """A port of a Gateway as Envoy's listener and its route configuration.
 
-The listener depends on the port, its policies and our pickers, never on routes: a change of a listener replaces it, and
-running event streams end with the drain time of the old one.
+The listener depends on the port, its policies, the names of its certificates and our pickers, never on routes: a change
+of a listener replaces it, and running event streams end with the drain time of the old one. Where only chains differ,
+Envoy keeps the others with their connections.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from translators.features import (
     local_replies,
     model_finder,
     picker,
+    tls_termination,
     token_usage,
 )
 from translators.headers import CLIENT_MAY_NOT_SET
@@ -53,22 +55,18 @@ _DEFAULT_ANSWER_LIMIT = 4096
 
 
 def listener_of(port: ir.Port, gateway: str, settings: Settings) -> listener.Listener:
-    """Return the listener of a Gateway's port; its routes come over RDS under the same name.
+    """Return the listener of a Gateway's port; the routes of its chains come over RDS under the chains' names.
 
     gateway: "namespace/name".
     """
-    name = f"{gateway}/{port.number}"
     buffer_limit = settings.connection_buffer_limit if port.buffer_limit is None else port.buffer_limit
-    manager = listener.Filter(
-        name="envoy.filters.network.http_connection_manager",
-        typed_config=pack(_connection_manager(port, gateway, settings)),
-    )
     return listener.Listener(
-        name=name,
+        name=f"{gateway}/{port.number}",
         address=core.Address(
             socket_address=core.SocketAddress(address=port.placement.address, port_value=port.placement.port)
         ),
-        filter_chains=[listener.FilterChain(filters=[manager])],
+        listener_filters=[tls_termination.inspector()] if port.tls else [],
+        filter_chains=[_filter_chain(chain, port, gateway, settings) for chain in port.chains],
         per_connection_buffer_limit_bytes=buffer_limit,
         # With SO_REUSEPORT a second program on the same port would silently take a share of the connections; without it
         # the bind fails, and the listener's owner can be told.
@@ -76,8 +74,22 @@ def listener_of(port: ir.Port, gateway: str, settings: Settings) -> listener.Lis
     )
 
 
-def _connection_manager(port: ir.Port, gateway: str, settings: Settings) -> hcm.HttpConnectionManager:
-    name = f"{gateway}/{port.number}"
+def _filter_chain(chain: ir.Chain, port: ir.Port, gateway: str, settings: Settings) -> listener.FilterChain:
+    manager = listener.Filter(
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=pack(_connection_manager(chain.name, port, gateway, settings)),
+    )
+    if not chain.certificates:
+        return listener.FilterChain(filters=[manager])
+    return listener.FilterChain(
+        name=chain.name,
+        filter_chain_match=tls_termination.match_of(chain),
+        transport_socket=tls_termination.socket_of(chain.certificates),
+        filters=[manager],
+    )
+
+
+def _connection_manager(name: str, port: ir.Port, gateway: str, settings: Settings) -> hcm.HttpConnectionManager:
     ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
     return hcm.HttpConnectionManager(
         stat_prefix=name,

@@ -48,6 +48,9 @@ _NO_MULTIPART = route.HeaderMatcher(
 
 def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo) -> Iterator[route.Route]:
     """Yield the routes of a hostname in order; `limit` is how many bytes of a body may be held."""
+    if host.misdirected:
+        yield _misdirected()
+        return
     chooses = any(rule.model is not None for rule in host.routes)
     models, sources = tuple(models_list.routable(host).items()), models_list.sources(host)
     lists = bool(models or sources.pools)
@@ -71,6 +74,14 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
         yield memo(_preflight, f"preflight/{number}", match, policy)
     if chooses:
         yield from _unanswered()
+
+
+@lru_cache(maxsize=1)
+def _misdirected() -> route.Route:
+    """Return what tells a client to ask on a connection of its own (RFC 9110, 421 Misdirected Request)."""
+    return route.Route(
+        name="misdirected", match=route.RouteMatch(prefix="/"), direct_response=local_replies.answer(421)
+    )
 
 
 def _preflight(name: str, match: ir.Match, policy: ir.Cors) -> route.Route:

@@ -22,7 +22,20 @@ from translators.ir.pools import (
     Unlisted,
 )
 from translators.ir.problem import ADVICE, Problem
-from translators.ir.serving import WHOLE, Assignment, Endpoint, Gateway, Mirror, Port, Route, VirtualHost, Weighted
+from translators.ir.serving import (
+    WHOLE,
+    Assignment,
+    Certificate,
+    Chain,
+    Endpoint,
+    Gateway,
+    Mirror,
+    Port,
+    Route,
+    VirtualHost,
+    Weighted,
+    certificate_name,
+)
 
 __all__ = [
     "ADVICE",
@@ -30,6 +43,8 @@ __all__ = [
     "WHOLE",
     "Assignment",
     "Backend",
+    "Certificate",
+    "Chain",
     "Cors",
     "Endpoint",
     "Gateway",
@@ -59,4 +74,5 @@ __all__ = [
     "UrlRewrite",
     "VirtualHost",
     "Weighted",
+    "certificate_name",
 ]

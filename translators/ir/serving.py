@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from translators.ir.filters import NO_CHANGES, Cors, HeaderChanges, Redirect, UrlRewrite
 from translators.ir.matches import Match, StringMatch
@@ -88,10 +88,43 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """What a port serves for one hostname ("*", "*.example.com", "a.example.com"), in order of precedence."""
+    """What is served for one hostname ("*", "*.example.com", "a.example.com"), in order of precedence.
+
+    misdirected: whether requests for it belong to another listener of the port, so that none is served.
+    """
 
     hostname: str
     routes: tuple[Route, ...]
+    misdirected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain and its private key, as PEM. It is shown by its name only."""
+
+    name: str
+    origin: str
+    chain: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+
+def certificate_name(namespace: str, secret: str) -> str:
+    """Return the name under which Envoy knows the certificate of a Secret."""
+    return f"secret/{namespace}/{secret}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What a port does with a connection: one for all, or with TLS one for each listener.
+
+    name: of its table of routes. server_name: the hostname that a client asks for in its handshake, "*" for any that no
+    other chain has. certificates: the names of those that it is shown; without any, there is no TLS.
+    """
+
+    name: str
+    hosts: tuple[VirtualHost, ...]
+    server_name: str = "*"
+    certificates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +138,18 @@ class Port:
     placement: Placement
     origin: str
     buffer_limit: int | None
-    hosts: tuple[VirtualHost, ...]
+    chains: tuple[Chain, ...]
     seats: tuple[Picker, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[VirtualHost, ...]:
+        """What the port serves, whichever the connection."""
+        return tuple(host for chain in self.chains for host in chain.hosts)
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return any(chain.certificates for chain in self.chains)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +181,8 @@ class Assignment:
 class Gateway:
     """What one Gateway serves. `name` is "namespace/name".
 
-    mirrored: those of the backends that copies go to. pickers: those of its pools that are not our own.
+    mirrored: those of the backends that copies go to. pickers: those of its pools that are not our own. certificates:
+    those of its listeners that can be used.
     """
 
     name: str
@@ -148,3 +192,4 @@ class Gateway:
     mirrored: tuple[Backend, ...]
     pickers: tuple[Picker, ...]
     assignments: tuple[Assignment, ...]
+    certificates: tuple[Certificate, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from resources import (
     BackendTrafficPolicy,
@@ -20,7 +21,7 @@ from translators.resolve import declared
 from translators.resolve.attachment import Attachment, Name, attach, parent_of
 from translators.resolve.backends import Backends
 from translators.resolve.index import Index, age
-from translators.resolve.listeners import problems_of
+from translators.resolve.listeners import states_of
 from translators.resolve.meaning import (
     GatewayState,
     ListenerState,
@@ -29,7 +30,6 @@ from translators.resolve.meaning import (
     PoolState,
     RouteState,
     SeatedPool,
-    serves,
 )
 from translators.resolve.parameters import ClassState, problem_of_gateway, proxy_of_gateway, state_of_class
 from translators.resolve.parameters import notices as parameter_notices
@@ -68,11 +68,11 @@ def resolve(world: World, settings: Settings) -> Meaning:
     gateways, gateway_states = [], []
     for name, gateway in ours.items():
         parameters = problem_of_gateway(world, gateway, by_name)
-        problems = problems_of(gateway, parameters)
-        served = [each for each in gateway.spec.listeners if serves(problems[each.name])]
-        gateways.append(gateway_of(index, gateway, served, attachments[name], rules, backends, settings))
+        listeners = states_of(index, gateway, parameters)
+        configured = [each for each in listeners.values() if each.configured]
+        gateways.append(gateway_of(index, gateway, configured, attachments[name], rules, backends, settings))
         proxy = proxy_of_gateway(world, gateway, by_name)
-        gateway_states.append(_state(gateway, problems, attachments[name], parameters, proxy))
+        gateway_states.append(_state(gateway, listeners, attachments[name], parameters, proxy))
         if proxy is not None and not settings.deploys:
             notices += parameter_notices(proxy)
     return Meaning(
@@ -131,7 +131,7 @@ def _concerns(route: HTTPRoute, ours: Mapping[Name, Gateway]) -> bool:
 
 def _state(
     gateway: Gateway,
-    problems: Mapping[str, tuple[ir.Problem, ...]],
+    listeners: Mapping[str, ListenerState],
     attachments: Iterable[Attachment],
     parameters: ir.Problem | None,
     proxy: EnvoyProxy | None,
@@ -139,11 +139,9 @@ def _state(
     routes: dict[str, set[object]] = defaultdict(set)
     for each in attachments:
         routes[each.listener.name].add(each.route.key)
-    listeners = tuple(
-        ListenerState(each, problems[each.name], len(routes[each.name])) for each in gateway.spec.listeners
-    )
-    found = tuple(dict.fromkeys(problem for each in listeners for problem in each.problems))
-    return GatewayState(gateway, found, listeners, parameters, proxy)
+    counted = tuple(replace(each, attached=len(routes[name])) for name, each in listeners.items())
+    found = tuple(dict.fromkeys(problem for each in counted for problem in each.problems))
+    return GatewayState(gateway, found, counted, parameters, proxy)
 
 
 def _seated(world: World, backends: Backends) -> Iterator[SeatedPool]:

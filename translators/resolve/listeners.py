@@ -2,46 +2,76 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
 from resources import GATEWAY_GROUP, Gateway, HTTPRoute, Listener, Namespace
 from translators import ir
+from translators.resolve.certificates import RESOLVED, Certificates, certificates_of
 from translators.resolve.index import Index
+from translators.resolve.meaning import ListenerState
 from translators.resolve.policies import NOT_BUILT
 
-ACCEPTED, RESOLVED = "Accepted", "ResolvedRefs"
+ACCEPTED = "Accepted"
+PROTOCOLS = ("HTTP", "HTTPS")
+ROUTE_KINDS = frozenset({(GATEWAY_GROUP, "HTTPRoute")})
+"""The routes that listeners of these protocols take, by group and kind."""
 
 
-def problems_of(gateway: Gateway, parameters: ir.Problem | None) -> dict[str, tuple[ir.Problem, ...]]:
-    """Return the problems of each listener of a Gateway; `parameters` is that of the Gateway's own."""
-    result: dict[str, tuple[ir.Problem, ...]] = {}
-    protocols: dict[int, str] = {}
-    unbuilt = [*gateway.unbuilt]
+def states_of(index: Index, gateway: Gateway, parameters: ir.Problem | None) -> dict[str, ListenerState]:
+    """Return how each listener of a Gateway stands, by name; `parameters` is the problem of the Gateway's own."""
+    on_port: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for listener in gateway.spec.listeners:
+        if listener.protocol in PROTOCOLS:
+            on_port[listener.port][listener.protocol].append(listener.name)
+    result: dict[str, ListenerState] = {}
     for number, listener in enumerate(gateway.spec.listeners):
         where = f"spec.listeners[{number}]"
         problems = [parameters] if parameters else []
-        if listener.protocol != "HTTP":
-            text = f"protocol {listener.protocol} {NOT_BUILT}; only HTTP is"
-            problems.append(ir.Problem(ACCEPTED, "UnsupportedProtocol", text, f"{where}.protocol"))
-        elif protocols.setdefault(listener.port, listener.protocol) != listener.protocol:
-            problems.append(ir.Problem(ACCEPTED, "ProtocolConflict", "another listener of the port", where))
-        problems += [
-            ir.Problem(ACCEPTED, "UnsupportedValue", NOT_BUILT, path)
-            for path in unbuilt
-            if path.startswith(f"{where}.") or not path.startswith("spec.listeners[")
-        ]
-        kinds = listener.allowed_routes.kinds
-        for each, kind in enumerate(kinds):
-            if (kind.group, kind.kind) != (GATEWAY_GROUP, "HTTPRoute"):
-                field = f"{where}.allowedRoutes.kinds[{each}]"
-                text = f"routes of kind {kind.kind} are not supported"
-                problems.append(ir.Problem(RESOLVED, "InvalidRouteKinds", text, field))
-        result[listener.name] = tuple(problems)
+        problems += _refusals(gateway, listener, where, on_port[listener.port])
+        certificates = Certificates()
+        if listener.protocol == "HTTPS":
+            certificates = certificates_of(index, gateway, listener, where)
+            problems += certificates.problems
+        problems += _kind_problems(listener, where)
+        result[listener.name] = ListenerState(listener, tuple(problems), certificates)
     return result
+
+
+def _refusals(
+    gateway: Gateway, listener: Listener, where: str, on_port: Mapping[str, list[str]]
+) -> Iterator[ir.Problem]:
+    if listener.protocol not in PROTOCOLS:
+        text = f"protocol {listener.protocol} is not supported, only {' and '.join(PROTOCOLS)} are"
+        yield ir.Problem(ACCEPTED, "UnsupportedProtocol", text, f"{where}.protocol")
+    elif len(on_port) > 1:
+        others = [name for protocol, names in on_port.items() if protocol != listener.protocol for name in names]
+        text = f"port {listener.port} has another protocol with listener {', '.join(others)}"
+        # None of them wins (GatewaySpec.listeners, indistinct listeners).
+        yield ir.Problem(ACCEPTED, "ProtocolConflict", text, where)
+    for path in gateway.unbuilt:
+        if path.startswith(f"{where}.") or not path.startswith("spec.listeners["):
+            yield ir.Problem(ACCEPTED, "UnsupportedValue", NOT_BUILT, path)
+
+
+def _kind_problems(listener: Listener, where: str) -> Iterator[ir.Problem]:
+    for number, kind in enumerate(listener.allowed_routes.kinds):
+        if (kind.group, kind.kind) not in ROUTE_KINDS:
+            field = f"{where}.allowedRoutes.kinds[{number}]"
+            yield ir.Problem(RESOLVED, "InvalidRouteKinds", f"routes of kind {kind.kind} are not supported", field)
+
+
+def route_kinds(listener: Listener) -> tuple[tuple[str, str], ...]:
+    """Return the kinds of routes that a listener takes, by group and kind."""
+    if listener.protocol not in PROTOCOLS:
+        return ()
+    wanted = [(kind.group, kind.kind) for kind in listener.allowed_routes.kinds]
+    return tuple(kind for kind in sorted(ROUTE_KINDS) if not wanted or kind in wanted)
 
 
 def allows(index: Index, gateway: Gateway, listener: Listener, route: HTTPRoute) -> bool:
     """Whether a listener takes a route of this kind and namespace (Gateway API, AllowedRoutes)."""
-    kinds = listener.allowed_routes.kinds
-    if kinds and not any((kind.group, kind.kind) == (GATEWAY_GROUP, "HTTPRoute") for kind in kinds):
+    if (route.key.group, route.key.kind) not in route_kinds(listener):
         return False
     rule = listener.allowed_routes.namespaces
     namespace = route.key.namespace

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resources import EnvoyProxy, Gateway, HTTPRoute, Key, Listener, ParentReference
 from translators import ir
+from translators.resolve.certificates import Certificates
 from translators.resolve.declared import DeclaredState
 from translators.resolve.parameters import ClassState
 from translators.resolve.policies import PolicyState
@@ -15,21 +15,27 @@ from translators.resolve.pool_kinds import AnyPool
 
 @dataclass(frozen=True, slots=True)
 class ListenerState:
-    """A listener, its problems and the number of routes that attached to it."""
+    """A listener, its problems, its certificates and the number of routes that attached to it."""
 
     listener: Listener
     problems: tuple[ir.Problem, ...]
+    certificates: Certificates = Certificates()  # noqa: RUF009 - it is immutable
     attached: int = 0
+
+    @property
+    def accepted(self) -> bool:
+        """Whether nothing about the listener itself keeps it from being served."""
+        return not any(problem.condition == "Accepted" for problem in self.problems)
+
+    @property
+    def configured(self) -> bool:
+        """Whether Envoy is told of the listener."""
+        return self.accepted and (self.listener.protocol != "HTTPS" or bool(self.certificates.names))
 
     @property
     def served(self) -> bool:
         """Whether requests can reach the listener."""
-        return serves(self.problems)
-
-
-def serves(problems: Iterable[ir.Problem]) -> bool:
-    """Whether a listener with these problems is served."""
-    return not any(problem.condition == "Accepted" for problem in problems)
+        return self.accepted and (self.listener.protocol != "HTTPS" or bool(self.certificates.found))
 
 
 @dataclass(frozen=True, slots=True)

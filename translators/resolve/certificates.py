@@ -1,0 +1,125 @@
+"""The certificates of listeners: which a listener may use, and whether Envoy can.
+
+What Envoy would refuse is found out here, so that a mistake in one Secret has a name and touches nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from resources import TLS_SECRET, Gateway, Listener, Secret, SecretObjectReference
+from translators import ir
+from translators.resolve.index import Index
+
+RESOLVED = "ResolvedRefs"
+_SMALLEST_RSA_KEY = 2048
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What a listener has for its handshakes.
+
+    names: those that Envoy is told of. Where not one can be read, they are all that may be used: Envoy goes on with
+    what it had of them before, and without that it cannot answer.
+    """
+
+    names: tuple[str, ...] = ()
+    found: tuple[ir.Certificate, ...] = ()
+    problems: tuple[ir.Problem, ...] = ()
+
+
+def certificates_of(index: Index, gateway: Gateway, listener: Listener, where: str) -> Certificates:
+    """Follow the references of a listener of protocol HTTPS; `where` is its field."""
+    refs = listener.tls.certificate_refs if listener.tls else ()
+    if not refs:
+        text = "a listener of protocol HTTPS needs a certificate"
+        return Certificates(problems=(ir.Problem(RESOLVED, _INVALID, text, f"{where}.tls.certificateRefs"),))
+    permitted: list[str] = []
+    found: list[ir.Certificate] = []
+    problems: list[ir.Problem] = []
+    for number, ref in enumerate(refs):
+        field = f"{where}.tls.certificateRefs[{number}]"
+        namespace = ref.namespace or gateway.key.namespace
+        refusal = _refusal(index, gateway, ref, namespace, field)
+        if refusal is not None:
+            problems.append(refusal)
+            continue
+        permitted.append(ir.certificate_name(namespace, ref.name))
+        certificate = _read(index, namespace, ref.name)
+        if isinstance(certificate, str):
+            problems.append(ir.Problem(RESOLVED, _INVALID, certificate, field))
+        else:
+            found.append(certificate)
+    names = [each.name for each in found] or permitted
+    return Certificates(tuple(dict.fromkeys(names)), tuple(dict.fromkeys(found)), tuple(problems))
+
+
+_INVALID = "InvalidCertificateRef"
+
+
+def _refusal(
+    index: Index, gateway: Gateway, ref: SecretObjectReference, namespace: str, where: str
+) -> ir.Problem | None:
+    if (ref.group, ref.kind) != ("", "Secret"):
+        text = f"certificates of kind {ref.group or 'core'}/{ref.kind} are not supported, only Secrets"
+        return ir.Problem(RESOLVED, _INVALID, text, where)
+    own = gateway.key.namespace
+    if namespace != own and not index.permits(
+        kind="Gateway", namespace=own, to_group="", to_kind="Secret", to_namespace=namespace, to_name=ref.name
+    ):
+        text = f"no ReferenceGrant in {namespace} permits a reference to Secret {namespace}/{ref.name}"
+        return ir.Problem(RESOLVED, "RefNotPermitted", text, where)
+    return None
+
+
+def _read(index: Index, namespace: str, name: str) -> ir.Certificate | str:
+    """Return a certificate, or what is wrong with its Secret."""
+    secret = index.world.get(Secret, namespace, name)
+    if secret is None:
+        return f"Secret {namespace}/{name} does not exist"
+    if secret.type != TLS_SECRET:
+        return f"{secret.key} is of type {secret.type}, not {TLS_SECRET}"
+    chain, key = secret.data["tls.crt"], secret.data["tls.key"]
+    if (flaw := _flaw(chain, key)) is not None:
+        return f"{secret.key}: {flaw}"
+    return ir.Certificate(ir.certificate_name(namespace, name), str(secret.key), chain, key)
+
+
+@lru_cache(maxsize=1024)
+def _flaw(chain: bytes, key: bytes) -> str | None:
+    """Say why Envoy cannot use a chain and its key, or None. The words tell nothing of what is in the key."""
+    return next(_flaws(chain, key), None)
+
+
+def _flaws(chain: bytes, key: bytes) -> Iterator[str]:
+    try:
+        leaf = x509.load_pem_x509_certificates(chain)[0].public_key()
+    except (ValueError, UnsupportedAlgorithm, IndexError):
+        yield "tls.crt is no certificate in PEM"
+        return
+    try:
+        private = load_pem_private_key(key, password=None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:
+        yield "tls.key is encrypted"
+        return
+    except (ValueError, UnsupportedAlgorithm):
+        yield "tls.key is no private key in PEM"
+        return
+    if isinstance(leaf, rsa.RSAPublicKey):
+        if leaf.key_size < _SMALLEST_RSA_KEY:
+            yield f"the RSA key has {leaf.key_size} bits, of which Envoy takes no less than {_SMALLEST_RSA_KEY}"
+    elif isinstance(leaf, ec.EllipticCurvePublicKey):
+        if not isinstance(leaf.curve, _CURVES):
+            yield f"the key is on the curve {leaf.curve.name}, and Envoy takes P-256, P-384 and P-521"
+    elif not isinstance(leaf, ed25519.Ed25519PublicKey):
+        yield "the key is none that Envoy takes: RSA, ECDSA or Ed25519"
+    if private.public_key() != leaf:
+        yield "tls.key is not the key of the certificate in tls.crt"
