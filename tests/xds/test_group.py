@@ -1,7 +1,7 @@
 from xds.group import Delivery, Group
 from xds.snapshot import Sealed, Snapshot
 from xds.stream import Request, Response, Stream
-from xds.type_urls import CLUSTER, ENDPOINTS
+from xds.type_urls import CLUSTER, ENDPOINTS, SECRET
 
 PULLING = Sealed(CLUSTER, "a", b"", "1", "Service default/a", pulls=(ENDPOINTS, "a"))
 
@@ -210,3 +210,26 @@ def test_a_gateway_that_is_withdrawn_is_not_waited_for_and_keeps_what_it_has() -
     gone = parts.group.withdraw("two")
     assert responses(gone, parts.envoys["two"]) == []
     assert parts.look(gone) == ["1"]
+
+
+def test_private_keys_are_for_envoy_alone() -> None:
+    clients = Clients(1)
+    snapshot = Snapshot.of([Sealed(SECRET, "secret/a", b"key", "1", "Secret default/a")])
+    clients.group.publish(PART, snapshot)
+    (envoy,) = clients.envoys
+    asked = Request(SECRET, subscribe=("secret/a",))
+    assert versions(clients.group.receive(envoy, asked), envoy) == ["1"]
+    assert versions(clients.group.receive(clients.picker, asked), clients.picker) == []
+
+
+def test_an_envoy_is_in_sync_once_it_has_its_certificates() -> None:
+    group, envoy = Group(), Stream()
+    group.join_envoy(envoy, PART)
+    group.publish(PART, Snapshot.of([Sealed(SECRET, "secret/a", b"key", "1", "Secret default/a")]))
+    assert not group.in_sync(envoy)
+    # Of one that there is not, an answer says so.
+    asked = Request(SECRET, subscribe=("secret/a", "secret/missing"))
+    (response,) = responses(group.receive(envoy, asked), envoy)
+    assert not group.in_sync(envoy)
+    group.receive(envoy, Request(SECRET, nonce=response.nonce))
+    assert group.in_sync(envoy)
