@@ -29,7 +29,7 @@ SOON = 2.0
 async def running(start_shared: Start, tmp_path_factory: pytest.TempPathFactory) -> Running:
     folder = tmp_path_factory.mktemp("pod-faults")
     write(folder)
-    kinds.write(folder / "servers.yaml", kinds.deployment("chat", FLAGS, replicas=4, decode_ms=8))
+    kinds.write(folder / "servers.yaml", kinds.deployment("chat", FLAGS, replicas=4, decode_ms=8, answer_tokens=1000))
     return await start_shared(folder)
 
 
@@ -95,7 +95,7 @@ async def test_what_a_dying_pod_had_is_asked_of_another(running: Running) -> Non
     bad = name.partition("/")[2]
     asked = [
         asyncio.create_task(ask(running.session, running.url, question))
-        for question, _ in zip(questions(tokens=150), range(48), strict=False)
+        for question, _ in zip(questions(tokens=400), range(48), strict=False)
     ]
 
     async def all_at_work() -> bool:

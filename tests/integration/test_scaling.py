@@ -21,6 +21,9 @@ from strategies import BY_HEADERS, FLAGS, POOLS, questions, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# A family that has a series for each endpoint.
+_ENDPOINTS = "pointsman_picker_endpoint_avoided"
+
 
 def servers(folder: Path, replicas: int, version: int, strategy: Mapping[str, int | str] | None = None) -> None:
     """Write the Deployment; another version is another template. A pod takes 0.3 s to start."""
@@ -31,6 +34,7 @@ def servers(folder: Path, replicas: int, version: int, strategy: Mapping[str, in
         strategy=strategy,
         decode_ms=8,
         prefill_us=1,
+        answer_tokens=1000,
         startup_ms=300,
         version=version,
     )
@@ -51,10 +55,14 @@ async def pods(running: Running) -> set[str]:
 
 
 async def has(running: Running, replicas: int, *others: str) -> bool:
-    """Whether control plane and picker know so many ready pods, none of which is one of `others`."""
-    counts = (await scrape(running)).by("pool", "pointsman_picker_pool_endpoints")
-    present = await pods(running)
-    return {len(present), *(counts[f"default/{pool}"] for pool in POOLS)} == {replicas} and not present & set(others)
+    """Whether control plane and picker know the same ready pods, so many, none of which is one of `others`."""
+    samples, present = await scrape(running), await pods(running)
+    names = {f"default/{pod}" for pod in present}
+    return (
+        len(present) == replicas
+        and not present & set(others)
+        and all(names == samples.values_of("pod", _ENDPOINTS, pool=f"default/{pool}") for pool in POOLS)
+    )
 
 
 def now() -> float:
@@ -149,8 +157,8 @@ async def test_from_one_pod_to_a_hundred_and_back(running: Running) -> None:
 
     await until(tidied_up, 60)
     samples = await scrape(running)
-    for name in ("endpoint_avoided", "avoidances_total", "scrape_errors_total"):
-        assert len(samples.by("endpoint", f"pointsman_picker_{name}")) <= 1
+    for name in (_ENDPOINTS, "pointsman_picker_avoidances_total", "pointsman_picker_scrape_errors_total"):
+        assert len(samples.values_of("endpoint", name)) <= 1
 
 
 def handles(running: Running) -> dict[str, int]:

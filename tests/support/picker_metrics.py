@@ -25,6 +25,11 @@ class Samples:
             value for (found, has), value in self._values.items() if found == name and wanted <= dict(has).items()
         )
 
+    def values_of(self, label: str, name: str, **labels: str) -> set[str]:
+        """The values of one label among the samples of this name that have these labels, among others."""
+        wanted = labels.items()
+        return {dict(has)[label] for found, has in self._values if found == name and wanted <= dict(has).items()}
+
     def by(self, label: str, name: str, **labels: str) -> Mapping[str, float]:
         """Sum as `total` does, for each value of one label."""
         values = {dict(has).get(label, "") for (found, has) in self._values if found == name}

@@ -12,7 +12,7 @@ IMPATIENT = "impatient"
 """A route whose attempts are bounded."""
 ATTEMPT = 1
 """How long one may take there (seconds)."""
-FLAGS = "--served-model-name base --max-model-len 100000"
+FLAGS = f"--served-model-name base {BY_HEADERS} {BY_PREFIX} --max-model-len 100000"
 
 _PREFIX_CACHE = {"inference.networking.x-k8s.io/routing-strategy": "PREFIX_CACHE"}
 # A prompt that is long enough to have a beginning, and how often one of the same beginning comes.
@@ -26,11 +26,13 @@ def write(folder: Path, app: str = "chat") -> None:
     kinds.write(folder / "gateway.yaml", kinds.gateway_class(), kinds.gateway())
     pools = [kinds.pool(name, app) for name in POOLS]
     pools[-1] = {**pools[-1], "metadata": {**pools[-1]["metadata"], "annotations": _PREFIX_CACHE}}
-    # The picker has to see bodies in order to rename.
-    kinds.write(folder / "pools.yaml", *pools, kinds.model("renamed", BY_BODY, {"base": 1}))
-    rules = [kinds.rule(kinds.to_pool(name), headers={"pool": name}) for name in POOLS]
+    # The picker has to see bodies in order to rename. Models that are declared are not shed when pods are busy.
+    models = [kinds.model(name, name, {"base": 1} if name == BY_BODY else None) for name in POOLS]
+    kinds.write(folder / "pools.yaml", *pools, *models)
+    rules = [kinds.rule(kinds.to_pool(name), model=name, headers={"pool": name}) for name in POOLS]
     timeouts = {"request": "30s", "backendRequest": f"{ATTEMPT}s"}
-    rules.append(kinds.rule(kinds.to_pool(BY_HEADERS), headers={"pool": IMPATIENT}, timeouts=timeouts))
+    impatient = {"pool": IMPATIENT}
+    rules.append(kinds.rule(kinds.to_pool(BY_HEADERS), model=BY_HEADERS, headers=impatient, timeouts=timeouts))
     kinds.write(folder / "route.yaml", kinds.route("pools", *rules))
 
 
@@ -40,6 +42,6 @@ def questions(*pools: str, tokens: int = 8) -> Iterator[Question]:
     for number in _NUMBERS:
         for _ in range(_ROUNDS):
             for pool, stream in wanted:
-                model = "renamed" if pool == BY_BODY else "base"
+                model = BY_HEADERS if pool == IMPATIENT else pool
                 text = f"conversation {number} of {pool}, stream {stream}: "
                 yield Question(model, text, tokens, stream, _LENGTH, {"pool": pool})
