@@ -241,7 +241,11 @@ class Pod(Object, frozen=True, kw_only=True):
 
     @property
     def ready(self) -> bool:
-        """Whether the pod may be sent requests: it says Ready and is not being deleted."""
-        return self.metadata.deletion_timestamp is None and any(
-            condition.type == "Ready" and condition.status == "True" for condition in self.status.conditions
-        )
+        """Whether the pod may be sent requests: it says Ready and is not being deleted.
+
+        One with an address and without any condition is somebody's word for a server outside of any cluster: a kubelet
+        writes both together.
+        """
+        conditions = self.status.conditions
+        ready = any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+        return self.metadata.deletion_timestamp is None and (ready or (not conditions and bool(self.addresses)))

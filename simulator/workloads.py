@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
-from resources import Container, World
+from resources import Container, DaemonSet, World
 from simulator import shell
 from simulator.commands import Launch, find_server
 from simulator.endpoint_pickers import PickerPlan, find_picker
@@ -127,6 +127,8 @@ def plan(world: World, timing: Timing | None = None) -> Plan:
             found.append(WorkloadPlan(title, tuple(pods), workload.controller, workload.name))
         elif pods:
             notices[f"{title}: not simulated: no container serves a model"] = None
+    for daemon_set in world.all(DaemonSet).values():
+        notices[f"{daemon_set.key}: not simulated: there are no nodes to have a pod each"] = None
     return Plan(tuple(found), tuple(notices))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resources import Delete, Key, Object, Upsert
+from resources import Delete, Key, Object, Pod, Upsert
 from sources.entries import Entry
 from sources.readings import FileProblem, Notice, Reading
 
@@ -28,7 +28,8 @@ class Ledger:
         """Take stock of the files, in their order of precedence; give the new ledger and what is different in it.
 
         An object that is there twice stays as its first place has it, and takes over from the second when the first is
-        gone. An object equal to the one in force stays the same object.
+        gone. But a pod that runs is the one that another file asks for. An object equal to the one in force stays the
+        same object.
         """
         claims = _claims(files)
         objects = {key: _same_or_new(self.objects.get(key), found) for key, (found, _, _) in claims.items()}
@@ -49,9 +50,17 @@ def _claims(files: Mapping[Path, Sequence[Entry]]) -> dict[Key, _Claim]:
     claims: dict[Key, _Claim] = {}
     for path, entries in files.items():
         for entry in entries:
-            if entry.key is not None and entry.object is not None:
-                claims.setdefault(entry.key, (entry.object, path, entry.line))
+            if entry.key is None or entry.object is None:
+                continue
+            held = claims.get(entry.key)
+            if held is None or _fulfils(entry.object, held[0]):
+                claims[entry.key] = (entry.object, path, entry.line)
     return claims
+
+
+def _fulfils(one: Object, other: Object) -> bool:
+    """Whether one is a pod that runs, and the other says no more than that there shall be one."""
+    return isinstance(one, Pod) and isinstance(other, Pod) and bool(one.addresses) and not other.addresses
 
 
 def _same_or_new(old: Object | None, new: Object) -> Object:
@@ -73,8 +82,8 @@ def _doubles(files: Mapping[Path, Sequence[Entry]], claims: Mapping[Key, _Claim]
         for entry in entries:
             if entry.key is None or entry.object is None or entry.complaint is not None or entry.stale:
                 continue
-            _, first, line = claims[entry.key]
-            if (first, line) != (path, entry.line):
+            stands, first, line = claims[entry.key]
+            if (first, line) != (path, entry.line) and not _fulfils(stands, entry.object):
                 message = f"{entry.key}: is in {first}:{line} already; that one stays and this one is left out"
                 found.append(FileProblem(path, entry.line, message))
     return found

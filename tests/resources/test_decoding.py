@@ -496,6 +496,13 @@ class TestCore:
         source["metadata"]["deletionTimestamp"] = "2025-01-01T00:00:00Z"
         assert not decoded(Pod, source).ready
 
+    def test_a_pod_of_which_nothing_but_its_address_is_said_is_ready(self) -> None:
+        pod = document("v1", "Pod")
+        assert not decoded(Pod, pod).ready
+        assert decoded(Pod, {**pod, "status": {"podIP": "10.0.0.1"}}).ready
+        starting = {"podIP": "10.0.0.1", "conditions": [{"type": "PodScheduled", "status": "True"}]}
+        assert not decoded(Pod, {**pod, "status": starting}).ready
+
     def test_deployment(self) -> None:
         container = {
             "name": "server",

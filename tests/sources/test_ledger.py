@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from resources import Delete, Key, Object, Upsert, decode
+from resources import Delete, Key, Object, Pod, Upsert, decode
 from sources import Reading
 from sources.entries import Entry, keep_last_good, read_entries
 from sources.ledger import Ledger
@@ -182,3 +182,22 @@ def decode_service(name: str, port: int) -> Object:
     )
     assert found.object is not None
     return found.object
+
+
+def pod(address: str = "") -> str:
+    status = f"\nstatus: {{podIP: {address}}}" if address else ""
+    return f"apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: c}}]}}{status}\n"
+
+
+def test_a_pod_that_runs_is_the_one_that_is_asked_for_in_any_order() -> None:
+    wanted, running = entries(pod()), entries(pod("127.0.0.2"))
+    for files in ({"a": wanted, "b": running}, {"a": running, "b": wanted}):
+        ledger, reading = balance(Ledger(), **files)
+        (found,) = ledger.objects.values()
+        assert isinstance(found, Pod)
+        assert found.addresses == ("127.0.0.2",)
+        assert reading.problems == ()
+    # Two that run, or two that are asked for, are one too many.
+    for both in (wanted, running):
+        _, reading = balance(Ledger(), a=both, b=both)
+        assert len(reading.problems) == 1
