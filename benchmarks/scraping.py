@@ -57,6 +57,8 @@ async def measure(arguments: argparse.Namespace) -> None:
                 await envoy.exchange()
                 await asyncio.sleep(0.1)
 
+        # The picker serves when it has answered once.
+        await envoy.exchange()
         using = asyncio.create_task(use())
         await asyncio.sleep(_SETTLING)
         began, cpu = time.perf_counter(), picker.cpu()

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
+_HEADERS = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 _LIMIT = 8 * 1024 * 1024
 # Seconds.
 _LATE = 0.1
@@ -210,7 +211,12 @@ def _read_head(received: bytearray) -> _Head | None:
         return None
     status_line, *lines = bytes(received[:head_end]).split(b"\r\n")
     version, code = status_line.split(b" ", 2)[:2]
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name in _HEADERS:
+            headers[name] = value.strip()
     keep = version == b"HTTP/1.1" and headers.get(b"connection", b"").lower() != b"close"
     status = int(code)
     start = head_end + 4

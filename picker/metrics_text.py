@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -179,9 +180,13 @@ def _adapters(page: bytes) -> Adapters | None:
     """Read vLLM's adapters: the value is the time of the series, and only the newest is true."""
     series = ((value, labels) for labels, value in _samples(page, _LORA) if value is not None)
     newest = max(series, default=None)
-    if newest is None:
-        return None
-    labels = {key: value.decode("utf-8", "replace") for key, value in _LABEL.findall(newest[1])}
+    return None if newest is None else _read_adapters(newest[1])
+
+
+# The same labels come again and again.
+@lru_cache(maxsize=256)
+def _read_adapters(text: bytes) -> Adapters:
+    labels = {key: value.decode("utf-8", "replace") for key, value in _LABEL.findall(text)}
     limit = labels.get(b"max_lora", "")
     return Adapters(
         _names(labels.get(b"running_lora_adapters", "")),

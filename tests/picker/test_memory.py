@@ -14,13 +14,14 @@ from picker.access_log import AccessLog
 from picker.exchange import Pool
 from picker.in_flight import InFlight
 from picker.logs import open_log
+from picker.metrics_text import DIALECTS
 from picker.pools import Directory, Member
 from picker.probe import Prober
 from picker.server import Picker
 from picker.strategies import PROFILES
 from picker.table import Endpoint, Table
 from picker.telemetry import Telemetry
-from protos.pointsman.picker.v1.pool_pb2 import STRATEGY_PREFIX_CACHE
+from protos.pointsman.picker.v1.pool_pb2 import RUNTIME_VLLM, STRATEGY_PREFIX_CACHE
 
 POOL = "default/qwen"
 RECORDS, BLOCKS = 200, 500
@@ -45,7 +46,7 @@ class World:
         self.directory = Directory("up", pools={POOL: pool}, pool_of_cluster={pool.cluster: pool})
         for row in self.table.endpoints:
             row.prefixes = type(row.prefixes)(BLOCKS)
-            self.directory.members[row.address] = Member(row, 0, (self.table,))
+            self.directory.members[row.address] = Member(row, DIALECTS[RUNTIME_VLLM], (self.table,))
         self.in_flight = InFlight(RECORDS)
         telemetry = Telemetry(self.directory, self.in_flight)
         log = open_log(io.TextIOWrapper(io.BufferedWriter(_Nowhere())))
