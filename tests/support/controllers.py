@@ -91,7 +91,10 @@ class Controller:
         return address
 
     def fetch(self, address: str, *options: str) -> tuple[int, str]:
-        """Ask a Gateway with curl; return status and body."""
+        """Ask a Gateway with curl; return status and body, 0 where there is no answer."""
         command = ["curl", "-s", "-m", "20", "-w", "\n%{http_code}", *options]
-        body, _, status = self.cluster.run([*command, f"http://{address}"]).rpartition("\n")
+        try:
+            body, _, status = self.cluster.run([*command, f"http://{address}"]).rpartition("\n")
+        except RuntimeError:
+            return 0, ""
         return int(status), body
