@@ -29,14 +29,15 @@ _LONGEST_WAIT = 30.0
 
 
 class Admin:
-    """Serves the endpoint at "host:port" or "unix:/path", from `start` to `stop`."""
+    """Serves the endpoint at "host:port" or "unix:/path", from `start` to `stop`; `more` are further metrics."""
 
-    def __init__(self, plane: ControlPlane, clients: Clients, address: str) -> None:
+    def __init__(self, plane: ControlPlane, clients: Clients, address: str, more: Iterable[Collector] = ()) -> None:
         self._plane = plane
         self._clients = clients
         self._address = address
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Instruments(plane, clients))
+        for collector in (_Instruments(plane, clients), *more):
+            self._registry.register(collector)
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=0.1)
 
     async def start(self) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import random
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from pointsman.addresses import addresses_of
 from pointsman.admin import Admin
@@ -88,7 +90,7 @@ class Controller:
         self._programming = Programming()
         given = options.infrastructure
         self._provisioning = Provisioning(api, self._source, given) if given is not None else None
-        self._admin = Admin(self._plane, self._server.status, options.admin)
+        self._admin = Admin(self._plane, self._server.status, options.admin, [_Writes(self._writer)])
         self._swept = False
         self._events = Events(api, controller=CONTROLLER, instance=socket.gethostname())
         self._noticed: Mapping[Key, Mapping[str, object]] | None = None
@@ -179,6 +181,18 @@ class Controller:
         """Whether an entry of a status bears the name of a controller that we are."""
         name = entry.get("controllerName")
         return name == CONTROLLER or name in self._options.controllers
+
+
+class _Writes(Collector):
+    """What was written to the API server."""
+
+    def __init__(self, writer: StatusWriter) -> None:
+        self._writer = writer
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        yield CounterMetricFamily("pointsman_status_writes", "Statuses written.", value=self._writer.writes)
+        yield CounterMetricFamily("pointsman_status_failures", "Statuses not taken.", value=self._writer.failures)
 
 
 def split(names: Sequence[str]) -> tuple[str, ...]:

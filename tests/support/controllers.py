@@ -51,6 +51,11 @@ class Controller:
             self._process = None
 
     @property
+    def admin(self) -> str:
+        """Where its admin endpoint is."""
+        return ADMIN
+
+    @property
     def memory(self) -> int:
         """Its resident memory in bytes."""
         assert self._process is not None
