@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: conformance demo examples test lint fast bench protos lock goldens clean
+.PHONY: conformance demo examples test lint fast bench bench-scheduling protos lock goldens clean
 
 demo: $(READY)
 	@$(BIN)/pointsman demo examples/model-routing
@@ -33,6 +33,10 @@ bench: $(READY)
 # The Gateway API's suite on a cluster of its own. ARGS='--run-test NAME' and others: see tests/kubernetes/conformance.py.
 conformance: $(READY)
 	@PYTHONPATH=tests/support $(BIN)/python tests/kubernetes/conformance.py $(ARGS)
+
+# Every router in front of one simulated fleet; see docs/scheduling.md.
+bench-scheduling: $(READY)
+	$(BIN)/python -m benchmarks.scheduling
 
 goldens: $(READY)
 	$(BIN)/python -m pytest tests/translators --update-goldens

@@ -44,11 +44,18 @@ def bare_gateway(port: int, addresses: Sequence[str], servers_port: int) -> Conf
     One route, round robin, no access log; everything is Envoy's default, except the buffers, which are as Pointsman's
     are: 20 MiB on the listener (the ClientTrafficPolicy's bufferLimit), 1 MiB on the cluster.
     """
+    return balancing_gateway(port, [f"{address}:{servers_port}" for address in addresses], "ROUND_ROBIN")
+
+
+def balancing_gateway(port: int, servers: Sequence[str], policy: str) -> Config:
+    """Return the configuration of `bare_gateway` for servers (``ip:port``) that are chosen by another `lb_policy`."""
     route = {"match": {"prefix": "/"}, "route": {"cluster": "servers"}}
-    endpoints = [{"endpoint": {"address": _address(address, servers_port)}} for address in addresses]
+    sockets = (server.rpartition(":") for server in servers)
+    endpoints = [{"endpoint": {"address": _address(host, int(number))}} for host, _, number in sockets]
     cluster = {
         "name": "servers",
         "type": "STATIC",
+        "lb_policy": policy,
         "per_connection_buffer_limit_bytes": _CONNECTION_BUFFER,
         "load_assignment": {"cluster_name": "servers", "endpoints": [{"lb_endpoints": endpoints}]},
     }

@@ -43,8 +43,10 @@ def version(python: Path, package: str) -> str:
     return done.stdout.strip()
 
 
-def command(python: Path, package: str, *, port: int, metrics_port: int, servers: Sequence[str]) -> tuple[str, ...]:
+def command(
+    python: Path, package: str, *, port: int, metrics_port: int, servers: Sequence[str], policy: str = "cache_aware"
+) -> tuple[str, ...]:
     """Return the command line of a peer in front of `servers` (URLs)."""
-    options = ("--policy", "cache_aware", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error")
+    options = ("--policy", policy, "--host", "127.0.0.1", "--port", str(port), "--log-level", "error")
     metrics = ("--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port))
     return (str(python), "-m", f"{PEERS[package]}.launch_router", *options, *metrics, "--worker-urls", *servers)

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from uuid import uuid4
 
+import orjson
 from aiohttp import web
 
 from simulator.adapters import Adapters
 from simulator.dialects.vllm import metrics
 from simulator.driver import Driver
-from simulator.openai_answers import Events, Heading, models, whole
+from simulator.openai_answers import Events, Heading, models, rendered, whole
 from simulator.openai_requests import Reader, Work
 from simulator.refusals import RequestError, bad_request
 from simulator.rooms import Door
@@ -65,6 +66,9 @@ class Api:
             ("POST", "/ping"): self.alive,
             ("GET", "/metrics"): self._metrics,
         }
+        if self.spec.dialect == "vllm":
+            routes["POST", "/v1/chat/completions/render"] = self._render_chat
+            routes["POST", "/v1/completions/render"] = self._render_completion
         if self.spec.adapters_at_run_time:
             routes["POST", "/v1/load_lora_adapter"] = self._load_adapter
             routes["POST", "/v1/unload_lora_adapter"] = self._unload_adapter
@@ -121,9 +125,18 @@ class Api:
     async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self._generate(request, chat=False)
 
+    async def _render_chat(self, request: web.BaseRequest) -> web.StreamResponse:
+        ids = self._reader.render(await _json_body(request), chat=True)
+        return self.json(orjson.dumps(rendered(_heading(chat=True), ids)))
+
+    async def _render_completion(self, request: web.BaseRequest) -> web.StreamResponse:
+        # A request may have several prompts: the answer is a list.
+        ids = self._reader.render(await _json_body(request), chat=False)
+        return self.json(orjson.dumps([rendered(_heading(chat=False), ids)]))
+
     async def _generate(self, request: web.BaseRequest, *, chat: bool) -> web.StreamResponse:
         work = self._reader.read(await _json_body(request), chat=chat)
-        heading = Heading(f"{'chatcmpl' if chat else 'cmpl'}-{uuid4().hex}", int(time.time()))
+        heading = _heading(chat=chat)
         async with self.turn(work) as part:
             return await (self._stream if part.stream else self._whole)(request, heading, part)
 
@@ -153,6 +166,10 @@ class Api:
         finally:
             self.driver.leave(answer)
         return response
+
+
+def _heading(*, chat: bool) -> Heading:
+    return Heading(f"{'chatcmpl' if chat else 'cmpl'}-{uuid4().hex}", int(time.time()))
 
 
 async def _json_body(request: web.BaseRequest) -> bytes:

@@ -101,6 +101,11 @@ def _document(heading: Heading, work: Work, kind: str, choices: list[dict[str, o
     }
 
 
+def rendered(heading: Heading, ids: Sequence[int]) -> dict[str, object]:
+    """Describe a prompt as vLLM's render endpoints do: by its token ids."""
+    return {"request_id": heading.id, "token_ids": ids, "features": None, "sampling_params": {}}
+
+
 def models(spec: ServerSpec, modules: Sequence[LoraModule], created: int, owner: str) -> bytes:
     """Encode GET /v1/models: the served names, then the LoRA adapters, whose parent is the first served name."""
     made: dict[str, object] = {"object": "model", "created": created, "owned_by": owner}

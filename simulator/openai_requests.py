@@ -117,6 +117,12 @@ class Reader:
             room=_room(request),
         )
 
+    def render(self, body: bytes, *, chat: bool) -> list[int]:
+        """Decode and check a body, and return its prompt's token ids."""
+        request = _decode(body, chat=chat)
+        self._adapters.find(request.model or self._spec.served_names[0])
+        return tokens.to_ids(_prompt(request))
+
     def _limit(self, request: Request, prompt_tokens: int) -> int:
         longest = self._spec.max_model_len
         asked = request.max_tokens

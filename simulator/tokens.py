@@ -28,6 +28,11 @@ def from_ids(ids: Sequence[int]) -> bytes:
     return array("I", ids).tobytes()
 
 
+def to_ids(prompt: bytes) -> list[int]:
+    """Turn a prompt into token ids, of which `from_ids` makes the prompt again, filled up to whole tokens."""
+    return array("I", prompt + bytes(-len(prompt) % TOKEN_BYTES)).tolist()
+
+
 def block_hashes(prompt: bytes, block_size: int, seed: str) -> tuple[int, ...]:
     """Hash each full block of `block_size` tokens together with all that precedes it.
 

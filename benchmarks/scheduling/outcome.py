@@ -21,13 +21,12 @@ class Outcome:
     answer: int = 0
     prompt: int = 0
     cached: int = 0
-    server: str = ""
     error: str = ""
 
     @property
     def ttft(self) -> float:
-        """Seconds from when the request was due to its first token: a late sender flatters nobody."""
-        return self.first - self.due
+        """Seconds from when the request was sent to its first token: that it was late is no router's doing."""
+        return self.first - self.sent
 
     @property
     def tpot(self) -> float:
@@ -43,8 +42,7 @@ class Outcome:
 class Figures:
     """What is reported of one router with one trace; times in milliseconds, shares from 0 to 1.
 
-    `goodput` is the share of requests that keep the objective, `hits` the share of prompt tokens found cached,
-    `spread` the most requests that a server got, as a multiple of the mean.
+    `goodput` is the share of requests that keep the objective, `hits` the share of prompt tokens found cached.
     """
 
     requests: int
@@ -57,18 +55,14 @@ class Figures:
     tpot_p99: float
     goodput: float
     hits: float
-    spread: float
 
 
-def figures(outcomes: Sequence[Outcome], slo: Slo, servers: int) -> Figures:
+def figures(outcomes: Sequence[Outcome], slo: Slo) -> Figures:
     """Work the figures out; failed requests count against the goodput and in nothing else."""
     good = [outcome for outcome in outcomes if not outcome.error]
     ttft = sorted(outcome.ttft * 1e3 for outcome in good)
     tpot = sorted(outcome.tpot * 1e3 for outcome in good)
     prompt = sum(outcome.prompt for outcome in good)
-    counts: dict[str, int] = {}
-    for outcome in good:
-        counts[outcome.server] = counts.get(outcome.server, 0) + 1
     return Figures(
         requests=len(outcomes),
         failed=len(outcomes) - len(good),
@@ -80,7 +74,6 @@ def figures(outcomes: Sequence[Outcome], slo: Slo, servers: int) -> Figures:
         tpot_p99=percentile(tpot, 0.99),
         goodput=sum(outcome.keeps(slo) for outcome in outcomes) / len(outcomes) if outcomes else 0.0,
         hits=sum(outcome.cached for outcome in good) / prompt if prompt else 0.0,
-        spread=max(counts.values()) * servers / len(good) if counts else 0.0,
     )
 
 

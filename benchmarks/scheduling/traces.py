@@ -70,12 +70,16 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request: when it is sent (seconds from the start), its body, its model, how many tokens it asks for."""
+    """One request: when it is sent (seconds from the start), its body, its model, how many tokens it asks for.
+
+    `session` names who asks, as a header may: some routers keep a session's requests together.
+    """
 
     at: float
     body: bytes
     model: str
     answer: int
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,11 @@ def build(name: str, *, seed: int, seconds: float, load: float = 1.0, slow: floa
     return Trace(name, rate, tuple(replace(each, at=each.at * slow) for each in arrivals))
 
 
+def hello(model: str, number: int) -> bytes:
+    """Return a request of a few tokens, each with a prompt of its own, to see whether somebody answers."""
+    return _arrival(0.0, [("user", f"{number} hello")], 1, user=f"hello-{number}", model=model).body
+
+
 def _poisson(die: Random, rate: float, seconds: float) -> Iterator[float]:
     at = die.expovariate(rate)
     while at < seconds:
@@ -136,10 +145,9 @@ def _arrival(at: float, messages: Sequence[tuple[str, str]], answer: int, *, use
         "ignore_eos": True,
         "stream": True,
         "stream_options": {"include_usage": True},
-        # Who asks, as clients are meant to say: some routers keep a user's requests together.
         "user": user,
     }
-    return Arrival(at, json.dumps(document, separators=(",", ":")).encode(), model, answer)
+    return Arrival(at, json.dumps(document, separators=(",", ":")).encode(), model, answer, user)
 
 
 def _shared_prefixes(die: Random, rate: float, seconds: float) -> Iterator[Arrival]:

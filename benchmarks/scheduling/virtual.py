@@ -247,7 +247,6 @@ async def _play(
                 answer=work.answer_tokens,
                 prompt=work.prompt_tokens,
                 cached=answer.cached,
-                server=str(place),
             )
         )
 

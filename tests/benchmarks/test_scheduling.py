@@ -18,8 +18,7 @@ SECONDS = 20.0
 
 @cache
 def play(router: str, trace: str) -> Figures:
-    fleet = Fleet()
-    return figures(virtual.run(router, traces.build(trace, seed=1, seconds=SECONDS), fleet), Slo(), fleet.servers)
+    return figures(virtual.run(router, traces.build(trace, seed=1, seconds=SECONDS), Fleet()), Slo())
 
 
 @pytest.mark.parametrize("name", traces.names())
@@ -70,13 +69,13 @@ def test_adapters_do_not_wait_for_one_another() -> None:
 
 
 def test_figures_of_outcomes() -> None:
-    slow = Outcome(due=1, sent=1, first=4, last=5, answer=11, prompt=100, cached=0, server="a")
-    fast = Outcome(due=1, sent=1.5, first=2, last=3, answer=11, prompt=300, cached=200, server="a")
-    found = figures([slow, fast, Outcome(due=2, error="500")], Slo(ttft=2, tpot=0.2), servers=4)
+    slow = Outcome(due=1, sent=1, first=4, last=5, answer=11, prompt=100, cached=0)
+    fast = Outcome(due=1, sent=1.5, first=2, last=3, answer=11, prompt=300, cached=200)
+    found = figures([slow, fast, Outcome(due=2, error="500")], Slo(ttft=2, tpot=0.2))
     assert (found.requests, found.failed) == (3, 1)
-    assert (found.ttft_mean, found.ttft_p99, found.tpot_p50) == (2000, 3000, 100)
-    assert (found.goodput, found.hits, found.spread) == (1 / 3, 0.5, 4)
-    assert figures([], Slo(), servers=4).requests == 0
+    assert (found.ttft_mean, found.ttft_p99, found.tpot_p50) == (1750, 3000, 100)
+    assert (found.goodput, found.hits) == (1 / 3, 0.5)
+    assert figures([], Slo()).requests == 0
 
 
 def test_percentiles_are_values_that_occurred() -> None:

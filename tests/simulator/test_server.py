@@ -47,6 +47,20 @@ async def test_an_answer_without_a_limit_ends_by_itself(start: Start, client: Cl
     assert (answer["choices"][0]["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 9)
 
 
+async def test_a_prompt_is_rendered_as_token_ids(start: Start, client: ClientSession) -> None:
+    server = await start()
+    async with client.post(server.site.url + "/v1/chat/completions/render", json=CHAT) as response:
+        rendered = await response.json()
+    assert len(rendered["token_ids"]) == 14
+    again = {"model": "m", "prompt": rendered["token_ids"], "max_tokens": 1}
+    async with client.post(server.site.url + "/v1/completions/render", json=again) as response:
+        assert (await response.json())[0]["token_ids"] == rendered["token_ids"]
+    async with client.post(server.site.url + "/v1/completions", json=again) as response:
+        assert (await response.json())["usage"]["prompt_tokens"] == 14
+    async with client.post(server.site.url + "/v1/chat/completions/render", json=CHAT | {"model": "no"}) as response:
+        assert response.status == HTTPStatus.NOT_FOUND
+
+
 async def test_a_chat_is_streamed_token_by_token(start: Start, client: ClientSession) -> None:
     server = await start()
     options = {"stream": True, "max_tokens": 3, "stream_options": {"include_usage": True}}
