@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from pointsman.placement import Clash, Places
+from pointsman.placement import Places
 from pointsman.sites import Site
-from pointsman.translation_settings import told
-from pointsman.world_view import clash_line
+from pointsman.translation_settings import refused, told
 from resources import Pod, World
 from sources import Reading
 from translators import Memo, Resource, Settings, Translation, translate
@@ -37,7 +36,6 @@ class State:
     sealed: tuple[tuple[Resource, Sealed], ...] = ()
     file_problems: tuple[str, ...] = ()
     file_notices: tuple[str, ...] = ()
-    clashes: tuple[Clash, ...] = ()
     trouble: str | None = None
     pods: int = 0
 
@@ -45,7 +43,7 @@ class State:
     def problems(self) -> tuple[str, ...]:
         """Everything that keeps a part of the folder from being served, one line each."""
         translated = self.translation.problems if self.translation else ()
-        return (*self.file_problems, *translated, *map(clash_line, self.clashes))
+        return (*self.file_problems, *translated)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -130,7 +128,6 @@ class ControlPlane:
         places = self._site.place(self._world)
         self._place(places)
         translation = translate(self._world, self._settings, self._memo)
-        homeless = {f"{clash.gateway}/{clash.port}" for clash in places.clashes}
         sealed = dict(self.state.sealed)
         used: dict[Resource, Sealed] = {}
 
@@ -140,26 +137,22 @@ class ControlPlane:
                 sealed[each] = seal(each.type_url, each.name, each.message, each.origin, each.pulls)
             return used.setdefault(each, sealed[each])
 
-        gateways = {
-            name: [seal_once(each) for each in resources if each.type_url != LISTENER or each.name not in homeless]
-            for name, resources in translation.gateways.items()
-        }
+        gateways = {name: [seal_once(each) for each in resources] for name, resources in translation.gateways.items()}
         pickers = {seat: [seal_once(each) for each in found] for seat, found in translation.pickers.items()}
         self._site.publish(gateways, pickers)
         self.state = replace(
             self.state,
             translation=translation,
             sealed=tuple(used.items()),
-            clashes=places.clashes,
             trouble=None,
             pods=sum(pod.ready for pod in self._world.all(Pod).values()),
         )
 
     def _place(self, places: Places) -> None:
         """Tell the translation of the places; equal settings stay one object, by which listeners are remembered."""
-        placements = told(places)
-        if placements != self._settings.placements:
-            self._settings = replace(self._settings, placements=placements)
+        placements, unplaced = told(places), refused(places)
+        if (placements, unplaced) != (self._settings.placements, self._settings.unplaced):
+            self._settings = replace(self._settings, placements=placements, unplaced=unplaced)
 
     def _wake(self) -> None:
         self._changed.set()

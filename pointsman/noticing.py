@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resources import Key
+from resources import WARNINGS, Key
 
 Json = Mapping[str, Any]
 
@@ -35,7 +35,8 @@ def remarks(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Iterator[R
             last = known.get(name)
             if last is not None and _said(last) == _said(condition):
                 continue
-            if condition["status"] == "False" and condition["reason"] not in _PASSING:
+            wrong = "True" if condition["type"] in WARNINGS else "False"
+            if condition["status"] == wrong and condition["reason"] not in _PASSING:
                 yield Remark(key, warning=True, reason=condition["reason"], note=f"{name[1]}: {condition['message']}")
             elif condition["status"] == "True" and condition["type"] in _GOOD_NEWS and last is not None:
                 yield Remark(key, warning=False, reason=condition["reason"], note="the configuration is in force")

@@ -10,8 +10,8 @@ from pointsman.failure import Failure
 from pointsman.placement import Host, Places, place
 from pointsman.rendering import render_resource
 from pointsman.report import statuses
-from pointsman.translation_settings import settings, told
-from pointsman.world_view import clash_line, wanted, with_slices
+from pointsman.translation_settings import settings
+from pointsman.world_view import wanted, with_slices
 from resources import World
 from sources import FolderSource, Reading
 from translators import Memo, ModelFinder, Resource, Translation, translate
@@ -39,11 +39,7 @@ class Meaning:
     @property
     def problems(self) -> tuple[str, ...]:
         """Everything that keeps a part of the folder from being served."""
-        return (
-            *map(str, self.reading.problems),
-            *self.translation.problems,
-            *map(clash_line, self.places.clashes),
-        )
+        return (*map(str, self.reading.problems), *self.translation.problems)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -64,7 +60,7 @@ def understand(folder: Path, *, bind: str = "127.0.0.1", model_finder: ModelFind
     world = with_slices(World().apply(reading.changes))
     host = Host(bind=bind, first_port=1, many_loopbacks=True)
     places = place(wanted(world), host, {})
-    return Meaning(reading, places, translate(world, settings(host.bind, model_finder, told(places)), Memo()))
+    return Meaning(reading, places, translate(world, settings(host.bind, model_finder, places), Memo()))
 
 
 def configuration(meaning: Meaning) -> dict[str, object]:

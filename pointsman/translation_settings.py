@@ -1,6 +1,6 @@
 """The translation's settings, made of this machine and of the operator's choices."""
 
-from collections.abc import Mapping
+from typing import Any
 
 from pointsman.placement import Places
 from translators import ModelFinder, Placement, Settings
@@ -11,9 +11,14 @@ def told(places: Places) -> dict[tuple[str, int], Placement]:
     return {key: Placement(place.address, place.port) for key, place in places.placements.items()}
 
 
-def settings(
-    bind: str, model_finder: ModelFinder | None, placements: Mapping[tuple[str, int], Placement] | None = None
-) -> Settings:
+def refused(places: Places) -> dict[tuple[str, int], str]:
+    """Return the ports that got no place, with the Gateways that have them."""
+    return {(clash.gateway, clash.port): clash.holder for clash in places.clashes}
+
+
+def settings(bind: str, model_finder: ModelFinder | None, places: Places | None = None) -> Settings:
     """Return the translation's settings; without `model_finder` it has its default."""
-    chosen: dict[str, ModelFinder] = {} if model_finder is None else {"model_finder": model_finder}
-    return Settings(bind=bind, placements=placements or {}, **chosen)  # type: ignore[arg-type] # one known key
+    chosen: dict[str, Any] = {} if model_finder is None else {"model_finder": model_finder}
+    if places is not None:
+        chosen |= {"placements": told(places), "unplaced": refused(places)}
+    return Settings(bind=bind, **chosen)

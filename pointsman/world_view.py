@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pointsman.placement import Clash, Wanted
+from pointsman.placement import Wanted
 from resources import Gateway, World
 from sources import endpoint_slices
 
@@ -20,8 +20,3 @@ def wanted(world: World) -> Iterable[Wanted]:
             created=gateway.metadata.creation_timestamp,
             ports=frozenset(listener.port for listener in gateway.spec.listeners),
         )
-
-
-def clash_line(clash: Clash) -> str:
-    """Say which Gateway has the port that another wants."""
-    return f"Gateway {clash.gateway}: port {clash.port} on this address belongs to Gateway {clash.holder}"

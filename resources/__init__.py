@@ -35,6 +35,7 @@ from resources.filters import (
 )
 from resources.gateway import (
     GATEWAY_GROUP,
+    WARNINGS,
     AllowedRoutes,
     Gateway,
     GatewayAddress,
@@ -195,6 +196,7 @@ __all__ = [
     "TLS_SECRET",
     "TRAFFIC_GROUP",
     "UNLISTED_ANNOTATION",
+    "WARNINGS",
     "X_INFERENCE_GROUP",
     "AllowedRoutes",
     "BackendHTTPTimeout",

@@ -22,6 +22,8 @@ from resources.fields import (
 from resources.meta import LabelSelector, Object
 
 GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
+WARNINGS: Final = frozenset({"Conflicted", "OverlappingTLSConfig", "PartiallyInvalid"})
+"""The conditions of Gateways and routes that are True where something is wrong; elsewhere they may be left out."""
 
 
 class LocalParametersReference(Fields, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ class Settings:
     """Everything that shapes the translation and is no Kubernetes object.
 
     placements: by Gateway ("namespace/name") and port of the listener; where none is given, `bind` and the port itself.
+    unplaced: the Gateways and ports that have no place, with the Gateway ("namespace/name") that is there already.
     controllers: the controllerNames of the GatewayClasses that are ours; None makes every class ours, as in a folder.
     picker_services: whether our pickers run behind Services of their pools' namespaces, as in a cluster; if not, there
     is one, whose address Envoy has from the start.
@@ -40,6 +41,7 @@ class Settings:
 
     bind: str = "127.0.0.1"
     placements: Mapping[tuple[str, int], Placement] = field(default_factory=dict)
+    unplaced: Mapping[tuple[str, int], str] = field(default_factory=dict)
     controllers: frozenset[str] | None = None
     model_finder: ModelFinder = "json_to_metadata"
     picker_services: bool = False

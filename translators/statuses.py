@@ -7,7 +7,7 @@ are not here: whoever writes a status knows when a condition last changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resources import GATEWAY_GROUP, InferencePool, Key
 from translators import ir
@@ -15,7 +15,9 @@ from translators.resolve import hostnames
 from translators.resolve.listeners import route_kinds
 from translators.resolve.meaning import GatewayState, ListenerState, Meaning, PoolState, RouteState
 from translators.resolve.policies import PolicyState
+from translators.resolve.routes import PARTLY
 from translators.settings import Settings
+from translators.supported import FEATURES
 
 CONTROLLER = "pointsman.dev/gateway-controller"
 """The controller's name in statuses where no GatewayClass gives one."""
@@ -35,8 +37,9 @@ def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
     """Yield the status of every object that has one."""
     for each in meaning.classes:
         found = (each.problem,) if each.problem else ()
-        generation = each.item.metadata.generation
-        yield Status(each.item.key, {"conditions": _conditions(generation, found, good={"Accepted": "Accepted"})})
+        conditions = _conditions(each.item.metadata.generation, found, good={"Accepted": "Accepted"})
+        features = [{"name": name} for name in FEATURES]
+        yield Status(each.item.key, {"conditions": conditions, "supportedFeatures": features})
     for gateway in meaning.gateway_states:
         yield Status(gateway.gateway.key, _gateway(gateway, settings))
     controllers = _controllers(meaning)
@@ -207,18 +210,23 @@ def _route(state: RouteState, controllers: Mapping[str, str]) -> Json:
             shown["sectionName"] = ref.section_name
         if ref.port:
             shown["port"] = ref.port
-        parents.append(
-            {
-                "parentRef": shown,
-                "controllerName": controllers[f"{namespace}/{ref.name}"],
-                "conditions": _conditions(
-                    route.metadata.generation,
-                    parent.problems,
-                    good={"Accepted": "Accepted", "ResolvedRefs": "ResolvedRefs"},
-                ),
-            }
-        )
+        good = {"Accepted": "Accepted", "ResolvedRefs": "ResolvedRefs"}
+        conditions = _conditions(route.metadata.generation, parent.problems, good=good)
+        conditions += _partly(route.metadata.generation, parent.problems)
+        controller = controllers[f"{namespace}/{ref.name}"]
+        parents.append({"parentRef": shown, "controllerName": controller, "conditions": conditions})
     return {"parents": parents}
+
+
+def _partly(generation: int, problems: Iterable[ir.Problem]) -> Iterator[Json]:
+    """Yield the condition of a route that is accepted without some of its rules; elsewhere it must not be there."""
+    by_condition: dict[str, list[ir.Problem]] = {}
+    for problem in problems:
+        by_condition.setdefault(problem.condition, []).append(problem)
+    if PARTLY in by_condition and "Accepted" not in by_condition:
+        # How the message begins is laid down (RouteConditionPartiallyInvalid).
+        text = "Dropped Rule: " + "; ".join(map(str, by_condition[PARTLY]))
+        yield _warning(generation, PARTLY, replace(by_condition[PARTLY][0], where="", message=text))
 
 
 def _pool(state: PoolState, controllers: Mapping[str, str]) -> Json:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from resources import WARNINGS
+
 Json = Mapping[str, Any]
 
 ATOMIC = ("parents", "parent", "ancestors")
@@ -83,7 +85,9 @@ def _says(current: Any, merged: Any, name: str) -> bool:  # noqa: ANN401 - JSON
     """Whether a part of a status says already what is to be applied; others' conditions do not count."""
     if name == "conditions":
         there = {each.get("type"): each for each in current or ()}
-        return all(there.get(each["type"]) == each for each in merged)
+        said = {each["type"] for each in merged}
+        # A warning that is over is left out, and so taken back.
+        return all(there.get(each["type"]) == each for each in merged) and not WARNINGS & there.keys() - said
     if name == "listeners" and isinstance(current, list):
         return len(current) == len(merged) and all(
             {**was, "conditions": None} == {**each, "conditions": None}

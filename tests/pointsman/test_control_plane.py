@@ -92,7 +92,8 @@ def test_a_listener_without_a_place_is_a_problem_and_not_published(tmp_path: Pat
     stage = Stage(tmp_path, Host(bind="0.0.0.0", first_port=1))  # noqa: S104 - nothing is bound
     stage.write("a.yaml", GATEWAY % ("a", 8080) + "---" + GATEWAY % ("b", 8080))
     assert list(stage.listeners()) == ["default/a/8080"]
-    assert stage.plane.state.problems == ("Gateway default/b: port 8080 on this address belongs to Gateway default/a",)
+    text = "spec.listeners[0].port: port 8080 on this address belongs to Gateway default/a"
+    assert stage.plane.state.problems == (f"Gateway default/b: {text}",)
 
 
 def test_a_broken_file_is_reported_and_changes_nothing(stage: Stage) -> None:

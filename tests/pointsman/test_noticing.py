@@ -33,6 +33,17 @@ def test_a_new_object_that_is_wrong_is_a_warning_and_one_that_is_right_is_none()
     assert list(remarks({}, {ROUTE: route(condition("Accepted"))})) == []
 
 
+def test_a_warning_that_comes_true_is_one() -> None:
+    whole, partly = (
+        route(condition("Accepted")),
+        route(condition("Accepted"), condition("PartiallyInvalid", message="x")),
+    )
+    assert [each.note for each in remarks({ROUTE: whole}, {ROUTE: partly})] == ["PartiallyInvalid: x"]
+    assert list(remarks({ROUTE: partly}, {ROUTE: whole})) == []
+    apart = {"conditions": [condition("Conflicted", "False", "NoConflicts")]}
+    assert list(remarks({}, {GATEWAY: apart})) == []
+
+
 def test_a_gateway_that_comes_into_force_is_news_and_one_that_is_on_its_way_is_none() -> None:
     pending = {"conditions": [condition("Programmed", "False", "Pending", "no Envoy")]}
     programmed = {"conditions": [condition("Programmed", reason="Programmed")]}

@@ -44,6 +44,16 @@ def test_conditions_of_other_types_are_left_to_their_owners() -> None:
     assert written == {"conditions": [condition("Accepted", "False", lastTransitionTime=NOW)]}
 
 
+def test_a_warning_that_is_over_is_taken_back() -> None:
+    def listener(*conditions: Json) -> dict[str, Any]:
+        return {"listeners": [{"name": "https", "conditions": list(conditions)}]}
+
+    good = condition("Accepted", lastTransitionTime=BEFORE)
+    overlap = condition("OverlappingTLSConfig", lastTransitionTime=BEFORE)
+    assert merged(listener(good, overlap), listener(condition("Accepted"))) == listener(good)
+    assert merged(listener(good), listener(condition("Accepted"))) is None
+
+
 def test_parents_of_other_controllers_stay_where_they_are() -> None:
     theirs = parent("gateway", THEIRS, condition("Accepted", "False", lastTransitionTime=BEFORE))
     old = parent("gone", OURS, condition("Accepted", lastTransitionTime=BEFORE))

@@ -29,6 +29,7 @@ from translators.features import (
     picker,
     tls_termination,
     token_usage,
+    websocket,
 )
 from translators.headers import CLIENT_MAY_NOT_SET
 from translators.settings import Settings
@@ -103,6 +104,7 @@ def _connection_manager(name: str, port: ir.Port, gateway: str, settings: Settin
         merge_slashes=True,
         server_header_transformation=hcm.HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         always_set_request_id_in_response=True,
+        upgrade_configs=websocket.on_listener(),
     )
 
 

@@ -24,6 +24,7 @@ from translators.features import (
     redirect,
     token_usage,
     url_rewrite,
+    websocket,
 )
 from translators.headers import EXAMINED
 
@@ -117,6 +118,7 @@ def _action(rule: ir.Route, shares: list[ir.Weighted]) -> route.RouteAction:
         # Without this the listener's five minutes of silence would end a request that waits for its first token.
         idle_timeout=timeout if rule.timeout else (_POOL_IDLE if rule.pools else None),
         cluster_not_found_response_code=route.RouteActionClusterNotFoundResponseCode.INTERNAL_SERVER_ERROR,
+        upgrade_configs=websocket.off_route() if rule.pools else [],
     )
     if rule.attempt_timeout is not None:
         # A route's policy replaces its clusters', and a Service's share is not to be retried unasked.

@@ -14,6 +14,9 @@ from translators.resolve.pool_kinds import KINDS, AnyPool
 from translators.resolve.pools import pool_of
 from translators.resolve.traffic import traffic_of
 
+# What a port's appProtocol says (KEP-3726); any other is taken for HTTP/1.1, in which WebSockets begin too.
+_HTTP2 = frozenset({H2C, "grpc"})
+_ENCRYPTED = frozenset({"https", "wss", "kubernetes.io/wss"})
 # What a pod's role label says (SGLang, --disaggregation-mode).
 _PREFILL, _DECODE = "prefill", "decode"
 
@@ -136,11 +139,14 @@ class Backends:
         port = next((each for each in service.spec.ports if each.port == number and each.protocol == "TCP"), None)
         if port is None:
             return ir.Problem(RESOLVED, "BackendNotFound", f"Service {namespace}/{name} has no TCP port {number}")
+        if port.app_protocol in _ENCRYPTED:
+            text = f"Service {namespace}/{name}: TLS to backends (appProtocol {port.app_protocol}) is not built yet"
+            return ir.Problem(RESOLVED, "UnsupportedProtocol", text)
         found = ir.Service(
             name=f"{namespace}/{name}:{number}",
             cluster=f"service/{namespace}/{name}/{number}",
             origin=str(service.key),
-            h2c=port.app_protocol == H2C,
+            h2c=port.app_protocol in _HTTP2,
         )
         self._assign(found, endpoints_of_service(self._index, service, port))
         return found

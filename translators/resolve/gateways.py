@@ -37,7 +37,7 @@ from translators.resolve.policies import NOT_BUILT, states
 from translators.resolve.pool_kinds import all_pools
 from translators.resolve.pools import advice_on
 from translators.resolve.ports import gateway_of
-from translators.resolve.routes import rules_of
+from translators.resolve.routes import is_refused, problems_of, rules_of
 from translators.resolve.traffic import traffic_states
 from translators.settings import Settings
 
@@ -58,7 +58,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
     for route in index.routes:
         if route.key not in rules:
             continue
-        own = tuple(problem for rule in rules[route.key] for problem in rule.problems)
+        own = problems_of(rules[route.key])
         parents = []
         for each in attach(index, route, ours):
             attachments[each.gateway] += each.attachments
@@ -68,11 +68,12 @@ def resolve(world: World, settings: Settings) -> Meaning:
     gateways, gateway_states = [], []
     for name, gateway in ours.items():
         parameters = problem_of_gateway(world, gateway, by_name)
-        listeners = states_of(index, gateway, parameters)
+        listeners = states_of(index, gateway, parameters, settings)
         configured = [each for each in listeners.values() if each.configured]
         gateways.append(gateway_of(index, gateway, configured, attachments[name], rules, backends, settings))
         proxy = proxy_of_gateway(world, gateway, by_name)
-        gateway_states.append(_state(gateway, listeners, attachments[name], parameters, proxy))
+        accepted = [each for each in attachments[name] if not is_refused(rules[each.route.key])]
+        gateway_states.append(_state(gateway, listeners, accepted, parameters, proxy))
         if proxy is not None and not settings.deploys:
             notices += parameter_notices(proxy)
     return Meaning(

@@ -11,6 +11,7 @@ from translators.resolve.certificates import RESOLVED, Certificates, certificate
 from translators.resolve.index import Index
 from translators.resolve.meaning import ListenerState
 from translators.resolve.policies import NOT_BUILT
+from translators.settings import Settings
 
 ACCEPTED = "Accepted"
 PROTOCOLS = ("HTTP", "HTTPS")
@@ -18,8 +19,11 @@ ROUTE_KINDS = frozenset({(GATEWAY_GROUP, "HTTPRoute")})
 """The routes that listeners of these protocols take, by group and kind."""
 
 
-def states_of(index: Index, gateway: Gateway, parameters: ir.Problem | None) -> dict[str, ListenerState]:
+def states_of(
+    index: Index, gateway: Gateway, parameters: ir.Problem | None, settings: Settings
+) -> dict[str, ListenerState]:
     """Return how each listener of a Gateway stands, by name; `parameters` is the problem of the Gateway's own."""
+    name = f"{gateway.key.namespace}/{gateway.key.name}"
     on_port: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for listener in gateway.spec.listeners:
         if listener.protocol in PROTOCOLS:
@@ -29,6 +33,9 @@ def states_of(index: Index, gateway: Gateway, parameters: ir.Problem | None) -> 
         where = f"spec.listeners[{number}]"
         problems = [parameters] if parameters else []
         problems += _refusals(gateway, listener, where, on_port[listener.port])
+        if holder := settings.unplaced.get((name, listener.port)):
+            text = f"port {listener.port} on this address belongs to Gateway {holder}"
+            problems.append(ir.Problem(ACCEPTED, "PortUnavailable", text, f"{where}.port"))
         certificates = Certificates()
         if listener.protocol == "HTTPS":
             certificates = certificates_of(index, gateway, listener, where)

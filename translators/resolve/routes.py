@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resources import (
     HTTPHeaderMatch,
@@ -23,13 +23,15 @@ from translators.resolve.filters import RuleFilters
 from translators.resolve.policies import NOT_BUILT, BackendSettings
 
 ACCEPTED = "Accepted"
+PARTLY = "PartiallyInvalid"
+"""The condition of a route of which some rules work and others do not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule of a route apart from the listener that it is attached to.
 
-    broken: matches that cannot be told to Envoy, by index; the others of the rule then answer 500.
+    refused: whether it answers 500 for what it asks for, and not just for want of a backend.
     """
 
     index: int
@@ -40,6 +42,7 @@ class Rule:
     attempt_timeout: int | None
     problems: tuple[ir.Problem, ...]
     refusal: str
+    refused: bool
     mirrors: tuple[ir.Mirror, ...]
     filters: RuleFilters
 
@@ -47,6 +50,19 @@ class Rule:
 def rules_of(route: HTTPRoute, backends: Backends) -> tuple[Rule, ...]:
     """Return the meaning of a route's rules."""
     return tuple(_rule(route, index, rule, backends) for index, rule in enumerate(route.spec.rules))
+
+
+def is_refused(rules: Sequence[Rule]) -> bool:
+    """Whether a route is not accepted, whoever its parent is: not one of its rules works (RouteParentStatus)."""
+    return bool(rules) and all(rule.refused for rule in rules)
+
+
+def problems_of(rules: Sequence[Rule]) -> tuple[ir.Problem, ...]:
+    """Return the problems of a route's rules. As long as one rule works, it is accepted without the others."""
+    found = tuple(problem for rule in rules for problem in rule.problems)
+    if is_refused(rules):
+        return found
+    return tuple(replace(each, condition=PARTLY) if each.condition == ACCEPTED else each for each in found)
 
 
 def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends) -> Rule:
@@ -78,6 +94,7 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
     split = any(isinstance(share.backend, ir.Pool) and share.backend.split for share in shares)
     mirrors, broken = _mirrors(route, rule, where, backends, split=split)
     problems += broken
+    refused = bool(refusal)
     meant = filters.filters_of(rule)
     if not rule.backend_refs and not refusal and meant.redirect is None:
         refusal = f"HTTPRoute {route.key.namespace}/{route.key.name}: {where} has no backendRefs."
@@ -91,6 +108,7 @@ def _rule(route: HTTPRoute, index: int, rule: HTTPRouteRule, backends: Backends)
         attempt_timeout=timeouts.backend_request or None,
         problems=tuple(problems),
         refusal=refusal,
+        refused=refused,
         mirrors=mirrors,
         filters=meant,
     )
