@@ -56,6 +56,9 @@ def occupancy(_request: Request, table: Table, endpoints: Sequence[Endpoint]) ->
 
     cost = min(peak, running + unreported) / peak, where peak is the most requests that any pod of the pool runs; for a
     pod that reports nothing, in flight / peak
+
+    Unreported are those sent since the report, less those that ended since: what has just served the only request of an
+    idle pool is no full pod, and where that prompt's next round belongs. Of a pod that lets requests wait others run.
     """
     peak = table.peak_running
     costs = []
@@ -65,8 +68,8 @@ def occupancy(_request: Request, table: Table, endpoints: Sequence[Endpoint]) ->
             continue
         running = endpoint.running
         unreported = endpoint.in_flight - endpoint.in_flight_at_scrape
-        if unreported > 0 and not endpoint.waiting and running < peak:
-            running = min(peak, running + unreported)
+        if unreported and not endpoint.waiting:
+            running = max(0.0, min(peak, running + unreported))
         costs.append(running / peak)
     return costs
 

@@ -100,6 +100,19 @@ def test_requests_under_way_meet_where_that_spares_more_than_it_costs(length: in
     assert (destinations(gateway.ask("x" * length))[0] == destinations(first)[0]) == meet
 
 
+def test_a_pod_whose_report_is_older_than_its_last_answer_is_no_full_one() -> None:
+    gateway = Gateway()
+    first = gateway.ask("x" * 400)
+    table = gateway.directory.pools[POOL].table
+    assert table is not None
+    for endpoint in table.endpoints:
+        endpoint.report(0, endpoint.in_flight, 0.0, endpoint.in_flight, 1.0)
+    table.refresh()
+    served = gateway.finish(first)
+    gateway.throw = 0.9
+    assert destinations(gateway.ask("x" * 400, "and then?"))[0] == served
+
+
 async def test_the_pod_that_really_served_is_the_one_that_learns() -> None:
     gateway = Gateway()
     first = gateway.ask("x" * 400)
