@@ -158,7 +158,7 @@ async def test_a_pool_without_a_ready_pod(shop: Shop, model: str) -> None:
         (
             "filtered",
             500,
-            f"{FILTERED}: filter RequestHeaderModifier is known but not built yet",
+            f"{FILTERED}: filter ExternalAuth is known but not built yet",
             "misconfigured_route",
         ),
     ],
