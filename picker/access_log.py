@@ -2,7 +2,7 @@
 
 Envoy streams an entry for each request; the identity that the exchange left in its metadata finds the record of the
 pick.  An entry without one (the picker was away and the pool fails open) still gets its line, if its cluster belongs
-to a pool.
+to a pool that no other picker picks for.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class AccessLog:
         picked = self._record(entry, outcome)
         if picked is None:
             pool = self._directory.pool_of_cluster.get(common.upstream_cluster)
-            if pool is None:
+            if pool is None or pool.stand_in:
+                # What another picker picked is that one's to tell.
                 return
             pool_name = pool.name
             model = target = entry.request.request_headers.get(MODEL_HEADER, "")

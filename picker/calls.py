@@ -11,11 +11,13 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from picker.access_log import AccessLog
+from picker.duplex import Duplex
 from picker.exchange import Exchange, Pool
 from picker.http2 import Call, Connection, Opener
 from picker.logs import Log
 from picker.served_models import Source, read_sources
 from picker.server import (
+    BODY_FOLLOWS,
     BODY_METADATA,
     ENVOY_METADATA,
     HEALTH,
@@ -25,6 +27,7 @@ from picker.server import (
     PROCESS,
     SERVING,
     STREAM_ACCESS_LOGS,
+    STREAMED,
     Picker,
 )
 from protos.pointsman.envoy.v1.access_log_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
@@ -52,7 +55,8 @@ class Calls:
                 sources = read_sources(listed)
                 return lambda call: _ListStream(self.picker, call, sources)
             asked = _Asked.by(headers)
-            return lambda call: _ExchangeStream(self, call, asked)
+            kind = _PassingStream if asked.body == STREAMED else _ExchangeStream
+            return lambda call: kind(self, call, asked)
         if path == STREAM_ACCESS_LOGS:
             return lambda call: _AccessLogStream(self, call)
         return _HealthStream if path == HEALTH else None
@@ -80,11 +84,11 @@ class Calls:
 
 
 class _Asked(NamedTuple):
-    """What Envoy says with the headers of an exchange's stream: names of pools, whether a body comes, and who it is."""
+    """What Envoy says with the headers of an exchange's stream: names of pools, how a body comes, and who it is."""
 
     pool: str
     mirrors: Sequence[str]
-    body_follows: bool
+    body: str
     envoy: str
 
     @classmethod
@@ -93,7 +97,7 @@ class _Asked(NamedTuple):
         return cls(
             headers.get(POOL_METADATA, ""),
             tuple(mirrors.split(",")) if mirrors else (),
-            headers.get(BODY_METADATA) == "1",
+            headers.get(BODY_METADATA, ""),
             headers.get(ENVOY_METADATA, ""),
         )
 
@@ -146,7 +150,7 @@ class _ExchangeStream:
 
     def _begin(self, pool: Pool) -> None:
         asked = self._asked
-        opened = self._calls.picker.open(pool, body_follows=asked.body_follows, mirrors=asked.mirrors)
+        opened = self._calls.picker.open(pool, body_follows=asked.body == BODY_FOLLOWS, mirrors=asked.mirrors)
         self._exchange = (opened, pool)
 
     def _answer(self, message: bytes) -> None:
@@ -185,6 +189,28 @@ class _ListStream:
 
     def abandon(self) -> None:
         """Go on: what is sent from here on is passed over."""
+
+
+class _PassingStream(_ExchangeStream):
+    """Request and answer as they stream through, for a pool whose own picker fails; Envoy ends the stream."""
+
+    __slots__ = ("_duplex",)
+
+    def _begin(self, pool: Pool) -> None:
+        exchange = self._calls.picker.open(pool, body_follows=True)
+        self._exchange = (exchange, pool)
+        self._duplex = Duplex(exchange)
+
+    def _answer(self, message: bytes) -> None:
+        if self._exchange is None or self._call.ended:
+            return
+        request = ProcessingRequest.FromString(message)
+        for answer in self._calls.picker.pass_message(self._duplex, self._exchange[1], self._asked.envoy, request):
+            self._call.send(answer.SerializeToString())
+
+    def finish(self) -> None:
+        """End the stream: Envoy has ended its side of it."""
+        self._call.end()
 
 
 class _AccessLogStream:

@@ -61,7 +61,8 @@ class Pool(Struct, eq=False):
     """A pool as an exchange sees it.
 
     `table` is None until the control plane has told its endpoints: that is not the same as a pool that has none.
-    `apart` says that prefill and decode are, even while `split` is not known yet.
+    `apart` says that prefill and decode are, even while `split` is not known yet; `stand_in`, that another picker picks
+    for the pool, and this one only while that one cannot.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Pool(Struct, eq=False):
     profile: Profile = DEFAULT
     apart: bool = False
     split: Split | None = None
+    stand_in: bool = False
 
     def knows(self, model: str) -> bool:
         """Whether a model is declared for the pool, or a server of it says that it serves it."""

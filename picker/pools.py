@@ -165,6 +165,7 @@ class Directory:
             pool.profile = PROFILES.get(message.strategy, DEFAULT)
             pool.rules = Rules.of(message)
             pool.apart = message.HasField("disaggregation")
+            pool.stand_in = message.stand_in
             if any(cluster not in self._assignments for cluster in _clusters(message)):
                 pool.table = pool.split = None
                 continue

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 
+from picker.duplex import Duplex
 from picker.exchange import Exchange, Pool, pass_on
 from picker.in_flight import InFlight
 from picker.logs import Log
@@ -29,6 +30,7 @@ BODY_METADATA = "x-pointsman-body"
 MIRRORS_METADATA = "x-pointsman-mirrors"
 ENVOY_METADATA = "x-pointsman-envoy"
 LIST_METADATA = "x-pointsman-models-of"
+BODY_FOLLOWS, STREAMED = "1", "streamed"
 
 SERVER_OPTIONS = (
     ("grpc.max_concurrent_streams", 1_000_000),
@@ -116,6 +118,18 @@ class Picker:
         response = exchange.receive(request)
         self.account(exchange, pool, envoy, began=began)
         return response
+
+    def pass_message(
+        self, duplex: Duplex, pool: Pool, envoy: str, request: ProcessingRequest
+    ) -> list[ProcessingResponse]:
+        """Take one message in of what streams through, and account for what it led to."""
+        undecided, began = not duplex.exchange.done, self._clock()
+        if undecided:
+            pool.note_use(began)
+        answers = duplex.receive(request)
+        if undecided and duplex.exchange.done:
+            self.account(duplex.exchange, pool, envoy, began=began)
+        return answers
 
     def account(self, exchange: Exchange, pool: Pool, envoy: str, *, began: float) -> None:
         """Account for what a message led to that was taken in at a time `began` (seconds of the clock)."""

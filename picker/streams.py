@@ -55,14 +55,7 @@ def _process(picker: Picker, access_log: AccessLog, name: str) -> Callable[[obje
             while (request := await context.read()) is not grpc.aio.EOF:
                 if first is None and request.HasField("response_body"):
                     first = picker.clock() - began
-                undecided = not duplex.exchange.done
-                came = picker.clock()
-                if undecided:
-                    pool.note_use(came)
-                answers = duplex.receive(request)
-                if undecided and duplex.exchange.done:
-                    picker.account(duplex.exchange, pool, "", began=came)
-                for answer in answers:
+                for answer in picker.pass_message(duplex, pool, "", request):
                     await context.write(answer)
         finally:
             # Envoy ends the stream when the answer has passed, and when the client has left.

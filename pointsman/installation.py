@@ -32,6 +32,7 @@ _STEP = 0.05
 # The start of five programs on a busy machine takes seconds; what takes longer than this does not come (seconds).
 _PATIENCE = 60.0
 _FILES = 65_536
+_PICKER_HEALTHY = r"^cluster\.pointsman-picker\.membership_healthy$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Installation:
         self._runtime = Runtime()
         self._supervisor = Supervisor(announce=announce, relay=self._relay, roll=self._runtime)
         self._session: aiohttp.ClientSession | None = None
+        self._envoy: aiohttp.ClientSession | None = None
         self.admin = ""
         self.metrics = ""
 
@@ -70,6 +72,8 @@ class Installation:
         await self._runtime.__aenter__()
         try:
             self._session = aiohttp.ClientSession()
+            socket = self.envoy_admin.removeprefix("unix:")
+            self._envoy = aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket))
             await self._start(envoy)
         except BaseException:
             await self._stop()
@@ -122,7 +126,14 @@ class Installation:
             return "the simulated model servers are not ready"
         if not any(gateway["pools"] for gateway in report["gateways"]):
             return ""
-        return "" if await self._get(f"http://{self.metrics}/readyz", {}) is not None else "the picker is not ready"
+        if await self._get(f"http://{self.metrics}/readyz", {}) is None:
+            return "the picker is not ready"
+        return "" if await self._is_picker_in_use() else "Envoy has not noticed the picker yet"
+
+    async def _is_picker_in_use(self) -> bool:
+        """Tell whether Envoy's health check has found the picker."""
+        body = await self._get("http://envoy/stats", {"filter": _PICKER_HEALTHY}, self._envoy)
+        return body is not None and body.strip().endswith(b": 1")
 
     async def report(self, after: int | None = None) -> Report | None:
         """Return how everything stands, waiting for a generation newer than `after`; None when nobody answers."""
@@ -146,11 +157,14 @@ class Installation:
                 yield found
             generation = found["generation"]
 
-    async def _get(self, where: str, query: Mapping[str, str]) -> bytes | None:
+    async def _get(
+        self, where: str, query: Mapping[str, str], session: aiohttp.ClientSession | None = None
+    ) -> bytes | None:
         """Return the answer's body, or None unless it is a good one."""
-        assert self._session is not None, "inside the context"  # noqa: S101 - for the type checker
+        session = session or self._session
+        assert session is not None, "inside the context"  # noqa: S101 - for the type checker
         try:
-            async with self._session.get(where, params=query) as response:
+            async with session.get(where, params=query) as response:
                 body = await response.read()
                 return body if response.ok else None
         except (aiohttp.ClientError, ConnectionError, TimeoutError):
@@ -185,8 +199,8 @@ class Installation:
         await self._supervisor.start(Program(name=name, argv=argv, environment=environment or {}))
 
     async def _stop(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in filter(None, (self._session, self._envoy)):
+            await session.close()
         await self._supervisor.stop()
         await self._runtime.__aexit__(None, None, None)
 

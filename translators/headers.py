@@ -63,4 +63,6 @@ An array of arrays: a pool, "namespace/name", and an expression (RE2) for those 
 """
 
 BODY_KEY = "x-pointsman-body"
-"""gRPC metadata of an exchange with the picker: "1" where the body follows the headers."""
+"""gRPC metadata of an exchange with the picker: "1" where the body follows the headers, STREAMED where all streams."""
+
+STREAMED = "streamed"

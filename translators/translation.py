@@ -20,12 +20,13 @@ from translators.emit.cluster import (
     assignment_of,
     cluster_of,
     mirror_cluster_of,
-    picker_cluster_of,
     pool_of,
     prefill_cluster_of,
+    stand_in_of,
 )
 from translators.emit.listener import listener_of, route_configuration
 from translators.emit.packing import TYPE_PREFIX
+from translators.emit.picker_cluster import picker_cluster_of, stand_in_cluster_of
 from translators.emit.virtual_host import routes_of
 from translators.features.body_limit import limit
 from translators.features.models_list import routable
@@ -151,6 +152,7 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
         yield memo(_mirror_cluster, backend, settings.connection_buffer_limit)
     for picker in gateway.pickers:
         yield memo(_picker_cluster, picker)
+    yield from _stand_ins(gateway, memo)
     for assignment in gateway.assignments:
         yield memo(_assignment, assignment)
     for certificate in gateway.certificates:
@@ -169,6 +171,14 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
                 for host in chain.hosts
             )
             yield memo(_routes, chain.name, port.origin, _Same(hosts))
+
+
+def _stand_ins(gateway: ir.Gateway, memo: Memo) -> Iterator[Resource]:
+    pools = [each for each in gateway.backends if isinstance(each, ir.Pool) and each.stand_in]
+    for pool in pools:
+        yield memo(_stand_in, pool)
+    for picker in dict.fromkeys(pool.picker for pool in pools if pool.picker):
+        yield memo(_stand_in_cluster, picker)
 
 
 def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
@@ -235,6 +245,15 @@ def _mirror_cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resour
 def _picker_cluster(picker: ir.Picker) -> Resource:
     message = picker_cluster_of(picker)
     return Resource(CLUSTER, message.name, message, picker.origin, pulls=(ENDPOINTS, message.name))
+
+
+def _stand_in_cluster(picker: ir.Picker) -> Resource:
+    message = stand_in_cluster_of(picker)
+    return Resource(CLUSTER, message.name, message, picker.origin)
+
+
+def _stand_in(pool: ir.Pool) -> Resource:
+    return Resource(POOL, pool.name, stand_in_of(pool), pool.origin)
 
 
 def _pool(pool: ir.Pool) -> Resource:

@@ -15,27 +15,6 @@ from running import Running, Start, until
 from resources import STRATEGY_ANNOTATION
 
 
-def picker_service(name: str, *, protocol: str | None = None) -> kinds.Manifest:
-    port = {"name": "grpc", "port": 9002, **({"appProtocol": protocol} if protocol else {})}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [port]}}
-
-
-def picker_at(name: str, port: int) -> kinds.Manifest:
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
-        "addressType": "IPv4",
-        "ports": [{"name": "grpc", "port": port}],
-        "endpoints": [{"addresses": ["127.0.0.1"]}],
-    }
-
-
-def pool(name: str, app: str, picker: str, mode: str = "FailClose") -> kinds.Manifest:
-    made = kinds.pool(name, app, failure_mode=mode)
-    return {**made, "spec": {**made["spec"], "extensionRef": {"name": picker, "failureMode": mode}}}
-
-
 def write(folder: Path) -> None:
     kinds.write(folder / "gateway.yaml", kinds.gateway_class(), kinds.gateway())
     flags = "--served-model-name base tuned"
@@ -55,9 +34,11 @@ async def test_the_pool_s_own_picker_decides_and_is_told(start: Start, tmp_path:
     async with oracle(certificate(tmp_path) if encrypted else None) as other:
         protocol = "http2" if encrypted else "kubernetes.io/h2c"
         kinds.write(
-            folder / "picker.yaml", picker_service("oracle", protocol=protocol), picker_at("oracle", other.port)
+            folder / "picker.yaml",
+            kinds.picker_service("oracle", protocol=protocol),
+            kinds.picker_slice("oracle", other.port),
         )
-        kinds.write(folder / "pool.yaml", pool("theirs", "chat", "oracle"))
+        kinds.write(folder / "pool.yaml", kinds.picked_pool("theirs", "chat", "oracle"))
         kinds.write(folder / "route.yaml", kinds.route("route", kinds.rule(kinds.to_pool("theirs"))))
         running = await start(folder)
         addresses = list((await running.pods("default/theirs")).values())
@@ -83,9 +64,9 @@ async def test_each_share_of_a_rule_asks_its_own_picker(start: Start, tmp_path: 
     write(tmp_path)
     kinds.write(tmp_path / "others.yaml", kinds.deployment("other", "--served-model-name base"))
     async with oracle() as other:
-        service = picker_service("oracle", protocol="kubernetes.io/h2c")
-        kinds.write(tmp_path / "picker.yaml", service, picker_at("oracle", other.port))
-        kinds.write(tmp_path / "pools.yaml", pool("theirs", "chat", "oracle"), kinds.pool("ours", "other"))
+        service = kinds.picker_service("oracle", protocol="kubernetes.io/h2c")
+        kinds.write(tmp_path / "picker.yaml", service, kinds.picker_slice("oracle", other.port))
+        kinds.write(tmp_path / "pools.yaml", kinds.picked_pool("theirs", "chat", "oracle"), kinds.pool("ours", "other"))
         shares = [kinds.to_pool("theirs"), kinds.to_pool("ours")]
         # By the model, too: then the route is chosen anew after the filters are in place.
         rules = [kinds.rule(*shares, model="base"), kinds.rule(*shares)]
@@ -105,9 +86,13 @@ async def test_each_share_of_a_rule_asks_its_own_picker(start: Start, tmp_path: 
 
 async def test_a_picker_that_may_fail_open_is_passed_over_while_it_is_away(start: Start, tmp_path: Path) -> None:
     write(tmp_path)
-    service = picker_service("oracle", protocol="kubernetes.io/h2c")
+    service = kinds.picker_service("oracle", protocol="kubernetes.io/h2c")
     kinds.write(tmp_path / "picker.yaml", service)
-    kinds.write(tmp_path / "pools.yaml", pool("open", "chat", "oracle", "FailOpen"), pool("closed", "chat", "oracle"))
+    kinds.write(
+        tmp_path / "pools.yaml",
+        kinds.picked_pool("open", "chat", "oracle", "FailOpen"),
+        kinds.picked_pool("closed", "chat", "oracle"),
+    )
     rules = [kinds.rule(kinds.to_pool(name), headers={"pool": name}) for name in ("open", "closed")]
     kinds.write(tmp_path / "route.yaml", kinds.route("route", *rules))
     running = await start(tmp_path)
@@ -116,7 +101,7 @@ async def test_a_picker_that_may_fail_open_is_passed_over_while_it_is_away(start
     assert status >= 500, body
     assert set(json.loads(body)) == {"error"}
     async with oracle() as other:
-        kinds.write(tmp_path / "slice.yaml", picker_at("oracle", other.port))
+        kinds.write(tmp_path / "slice.yaml", kinds.picker_slice("oracle", other.port))
 
         async def is_asked() -> bool:
             status, headers, _ = await ask(running, {"pool": "open", "x-wish": address})
@@ -148,7 +133,7 @@ def epp(name: str, of: str) -> tuple[kinds.Manifest, kinds.Manifest]:
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
     spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
     deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
-    made = picker_service(name, protocol="http2")
+    made = kinds.picker_service(name, protocol="http2")
     return deployment, {**made, "spec": {**made["spec"], "selector": labels}}
 
 
@@ -157,7 +142,7 @@ async def test_a_picker_s_deployment_is_simulated_by_ours(start: Start, tmp_path
     kinds.write(tmp_path / "picker.yaml", *epp("chooser", "theirs"))
     # A picker whose pool is not there keeps nobody waiting.
     kinds.write(tmp_path / "idle.yaml", *epp("idle", "nowhere"))
-    theirs = pool("theirs", "chat", "chooser")
+    theirs = kinds.picked_pool("theirs", "chat", "chooser")
     metadata = {**theirs["metadata"], "annotations": {STRATEGY_ANNOTATION: "PREFIX_CACHE"}}
     kinds.write(tmp_path / "pool.yaml", {**theirs, "metadata": metadata})
     kinds.write(tmp_path / "model.yaml", kinds.model("chat", "theirs", {"tuned": 1}))

@@ -91,6 +91,33 @@ def own_picker() -> Manifest:
     return {**made, "metadata": {**made["metadata"], "labels": labels}}
 
 
+def picker_service(name: str, *, protocol: str | None = None) -> Manifest:
+    """The Service of a picker that is not Pointsman's own."""
+    return _manifest("v1", "Service", name, {"ports": [_picker_port(protocol)]})
+
+
+def _picker_port(protocol: str | None) -> Manifest:
+    return {"name": "grpc", "port": 9002, **({"appProtocol": protocol} if protocol else {})}
+
+
+def picker_slice(name: str, *ports: int) -> Manifest:
+    """The EndpointSlice of such a picker, whose replicas listen on these ports of 127.0.0.1."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [{"name": "grpc", "port": port} for port in ports],
+        "endpoints": [{"addresses": ["127.0.0.1"]}],
+    }
+
+
+def picked_pool(name: str, app: str, picker: str, failure_mode: str = "FailClose") -> Manifest:
+    """A pool of API version v1alpha2 that names its picker."""
+    made = pool(name, app, failure_mode=failure_mode)
+    return {**made, "spec": {**made["spec"], "extensionRef": {"name": picker, "failureMode": failure_mode}}}
+
+
 def model(name: str, pool: str, targets: Mapping[str, int] | None = None) -> Manifest:
     """Targets by weight."""
     wanted = [{"name": target, "weight": weight} for target, weight in (targets or {}).items()]

@@ -16,12 +16,16 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; times are the event loop's. Status 0 stands for a broken connection or stream."""
+    """What came back; times are the event loop's. Status 0 stands for a broken connection or stream.
+
+    served: what a picker of another's (`oracle`) says of who served; "" where it was not asked.
+    """
 
     status: int
     began: float
     ended: float
     pod: str = ""
+    served: str = ""
     request_id: str = ""
     body: bytes = b""
     error: str = ""
@@ -60,18 +64,19 @@ async def ask(session: aiohttp.ClientSession, url: str, question: Question) -> A
     """Ask once; a stream that ends before its last event counts as broken."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    status, pod, request_id, body, error = 0, "", "", b"", ""
+    status, pod, served, request_id, body, error = 0, "", "", "", b"", ""
     headers = {"content-type": "application/json", **question.headers}
     try:
         async with session.post(url + CHAT, data=BytesIO(question.body()), headers=headers) as response:
             pod, request_id = response.headers.get("x-simulated-pod", ""), response.headers.get("x-request-id", "")
+            served = response.headers.get("x-served", "")
             body = await response.read()
             status = response.status
     except (aiohttp.ClientError, ConnectionError, TimeoutError) as trouble:
         error = repr(trouble)
     if question.stream and status == 200 and not body.endswith(DONE):
         status, error = 0, "the stream ended early"
-    return Answer(status, began, clock(), pod, request_id, body, error)
+    return Answer(status, began, clock(), pod, served, request_id, body, error)
 
 
 class Load:

@@ -7,16 +7,14 @@ their own (EDS), so that pods come and go without a change of anything else.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
-import betterproto2
 from envoy_data_plane.envoy.config.cluster import v3 as cluster
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
 from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request import v3 as least_request
 from envoy_data_plane.envoy.extensions.load_balancing_policies.override_host import v3 as override_host
-from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer import v3 as raw_buffer
-from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
 from envoy_data_plane.envoy.type.metadata import v3 as metadata_type
 
@@ -40,8 +38,6 @@ _UNLIMITED = 1_000_000_000
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECT_TIMEOUT = milliseconds(1000)
 
-TLS = "envoy.transport_sockets.tls"
-RAW = "envoy.transport_sockets.raw_buffer"
 PLAINTEXT = {"plaintext": True}
 """What an endpoint's metadata says where it has no TLS."""
 
@@ -68,7 +64,7 @@ _UNLISTED = {
 
 def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Cluster:
     """Return the cluster of a backend; `connection_buffer_limit` is in bytes."""
-    return _cluster(
+    return eds_cluster(
         backend.cluster,
         backend.cluster,
         # On the cluster, since a rule may lead to a pool and to a Service, which is not retried unasked.
@@ -80,7 +76,7 @@ def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Clu
 
 def _balancing(backend: ir.Backend) -> cluster.LoadBalancingPolicy:
     if isinstance(backend, ir.Service):
-        return _least_request()
+        return balance_by_least_request()
     if backend.picker is not None:
         return _picked_by_others()
     return _picked(served_key(backend.seat.cluster) if backend.seat else SERVED)
@@ -90,11 +86,11 @@ def mirror_cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> clus
     """Return the cluster by which a backend gets copies of requests."""
     options = _http_options(backend, retries=False)
     options.common_http_protocol_options = core.HttpProtocolOptions(max_stream_duration=mirror.LONGEST)
-    return _cluster(
+    return eds_cluster(
         ir.Mirror(backend).cluster,
         backend.cluster,
         options,
-        _picked_by_header() if isinstance(backend, ir.Pool) else _least_request(),
+        _picked_by_header() if isinstance(backend, ir.Pool) else balance_by_least_request(),
         connection_buffer_limit,
     )
 
@@ -107,7 +103,7 @@ def prefill_cluster_of(pool: ir.Pool, connection_buffer_limit: int) -> cluster.C
     """
     options = _http_options(pool, retries=False)
     options.common_http_protocol_options = core.HttpProtocolOptions(max_stream_duration=disaggregation.LONGEST)
-    made = _bare_cluster(pool.prefill_cluster, options, connection_buffer_limit)
+    made = bare_cluster(pool.prefill_cluster, options, connection_buffer_limit)
     made.type = cluster.ClusterDiscoveryType.ORIGINAL_DST
     made.lb_policy = cluster.ClusterLbPolicy.CLUSTER_PROVIDED
     made.original_dst_lb_config = cluster.ClusterOriginalDstLbConfig(
@@ -116,40 +112,17 @@ def prefill_cluster_of(pool: ir.Pool, connection_buffer_limit: int) -> cluster.C
     return made
 
 
-def picker_cluster_of(picker: ir.Picker) -> cluster.Cluster:
-    """Return the cluster of a picker behind a Service.
-
-    Its certificate is not checked: pickers make their own (endpoint picker protocol). TLS is what an endpoint has that
-    says nothing else.
-    """
-    explicit = http.HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=core.Http2ProtocolOptions())
-    options = http.HttpProtocolOptions(explicit_http_config=explicit)
-    made = _cluster(picker.cluster, picker.cluster, options, _least_request(), None)
-    if not picker.plaintext:
-        encrypted = tls.UpstreamTlsContext(common_tls_context=tls.CommonTlsContext(alpn_protocols=["h2"]))
-        made.transport_socket = _socket(TLS, encrypted)
-        made.transport_socket_matches = [
-            cluster.ClusterTransportSocketMatch(
-                name="plaintext", match=struct(PLAINTEXT), transport_socket=_socket(RAW, raw_buffer.RawBuffer())
-            )
-        ]
-    return made
-
-
-def _socket(name: str, config: betterproto2.Message) -> core.TransportSocket:
-    return core.TransportSocket(name=name, typed_config=pack(config))
-
-
-def _cluster(
+def eds_cluster(
     name: str,
     endpoints: str,
     options: http.HttpProtocolOptions,
     balancing: cluster.LoadBalancingPolicy,
     connection_buffer_limit: int | None,
 ) -> cluster.Cluster:
+    """Return a cluster whose endpoints come under the name `endpoints`; `connection_buffer_limit` is in bytes."""
     ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
     service = endpoints if endpoints != name else ""
-    made = _bare_cluster(name, options, connection_buffer_limit)
+    made = bare_cluster(name, options, connection_buffer_limit)
     made.type = cluster.ClusterDiscoveryType.EDS
     made.eds_cluster_config = cluster.ClusterEdsClusterConfig(eds_config=ads, service_name=service)
     made.load_balancing_policy = balancing
@@ -157,7 +130,7 @@ def _cluster(
     return made
 
 
-def _bare_cluster(name: str, options: http.HttpProtocolOptions, connection_buffer_limit: int | None) -> cluster.Cluster:
+def bare_cluster(name: str, options: http.HttpProtocolOptions, connection_buffer_limit: int | None) -> cluster.Cluster:
     """Return what all clusters have in common."""
     return cluster.Cluster(
         name=name,
@@ -229,6 +202,17 @@ def _thresholds(thresholds: ir.Thresholds) -> pool_pb2.Thresholds | None:
     return pool_pb2.Thresholds(queue=thresholds.queue, kv_cache=thresholds.kv_cache)
 
 
+def stand_in_of(pool: ir.Pool) -> pool_pb2.Pool:
+    """Return what our own picker is told of a pool that it picks for while the pool's own cannot.
+
+    It serves what can be served, by the names that models have there; it sheds and refuses nothing.
+    """
+    models = tuple(replace(model, criticality="Standard") for model in pool.models)
+    made = pool_of(replace(pool, models=models, unlisted="standard", objectives=()))
+    made.stand_in = True
+    return made
+
+
 def _disaggregation(pool: ir.Pool) -> pool_pb2.Disaggregation | None:
     if pool.split is None:
         return None
@@ -258,7 +242,8 @@ def _http_options(backend: ir.Backend, *, retries: bool) -> http.HttpProtocolOpt
 
 
 @lru_cache(maxsize=1)
-def _least_request() -> cluster.LoadBalancingPolicy:
+def balance_by_least_request() -> cluster.LoadBalancingPolicy:
+    """Return Envoy's own choice by least request."""
     policy = extension("envoy.load_balancing_policies.least_request", least_request.LeastRequest())
     return cluster.LoadBalancingPolicy(policies=[cluster.LoadBalancingPolicyPolicy(typed_extension_config=policy)])
 
@@ -277,7 +262,7 @@ def _picked(served: str) -> cluster.LoadBalancingPolicy:
         override_host.OverrideHost(
             override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=_key(DESTINATION))],
             selected_host_key=_key(served),
-            fallback_policy=_least_request(),
+            fallback_policy=balance_by_least_request(),
         )
     )
 
@@ -290,7 +275,7 @@ def _picked_by_others() -> cluster.LoadBalancingPolicy:
         override_host.OverrideHost(
             override_host_sources=[override_host.OverrideHostOverrideHostSource(metadata=_key(DESTINATION)), header],
             selected_host_key=_key(SERVED),
-            fallback_policy=_least_request(),
+            fallback_policy=balance_by_least_request(),
         )
     )
 
@@ -301,7 +286,7 @@ def _picked_by_header() -> cluster.LoadBalancingPolicy:
     return _override_host(
         override_host.OverrideHost(
             override_host_sources=[override_host.OverrideHostOverrideHostSource(header=MIRROR_DESTINATION)],
-            fallback_policy=_least_request(),
+            fallback_policy=balance_by_least_request(),
         )
     )
 

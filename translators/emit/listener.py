@@ -26,6 +26,7 @@ from translators.features import (
     foreign_picker,
     local_replies,
     model_finder,
+    picked_only,
     picker,
     tls_termination,
     token_usage,
@@ -46,6 +47,7 @@ HTTP_FILTERS: tuple[Callable[[Settings], tuple[hcm.HttpFilter, ...]], ...] = (
     # After all that may refuse a request, so that none is picked for in vain.
     picker.filters,
     foreign_picker.filters,
+    picked_only.filters,
     # An answer passes it first, as the model server wrote it.
     token_usage.filters,
     _router,

@@ -98,16 +98,16 @@ def _filters(rule: ir.Route, shares: list[ir.Weighted], limit: int) -> Mapping[s
     only = shares[0].backend
     if len(shares) == 1 and isinstance(only, ir.Pool):
         return {**held, **_ask(only, rule)}
-    ours = picker.silent() if any(pool.picker is None for pool in rule.pools) else {}
-    others = foreign_picker.silent() if any(pool.picker for pool in rule.pools) else {}
+    ours = picker.silent() if any(pool.asks_ours for pool in rule.pools) else {}
+    others = foreign_picker.silent() if any(pool.asks_other for pool in rule.pools) else {}
     return {**held, **ours, **others}
 
 
 def _ask(pool: ir.Pool, rule: ir.Route) -> Mapping[str, Any]:
     """Return what makes a route, or a weighted cluster, ask the picker of a pool."""
-    if pool.picker is None:
+    if pool.asks_ours:
         return picker.on_share(pool, body=pool.wants_body(rule.model), mirrors=rule.mirrored_pools)
-    return {} if pool.picker_away else foreign_picker.on_share(pool.picker, fail_open=pool.fail_open)
+    return foreign_picker.on_share(pool)
 
 
 def _action(rule: ir.Route, shares: list[ir.Weighted]) -> route.RouteAction:

@@ -56,7 +56,7 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
     lists = bool(models or sources.pools)
     if chooses:
         yield from _refusals(finder)
-    foreign = any(pool.picker for rule in host.routes for pool in rule.pools)
+    foreign = any(pool.asks_other for rule in host.routes for pool in rule.pools)
     examined: set[ir.Match] = set()
     listed = False
     for rule in host.routes:

@@ -1,9 +1,9 @@
 """Asking a pool's own endpoint picker, one that is not Pointsman's: ext_proc, off by default, on for the pool's share.
 
 Such a picker is asked as the endpoint picker protocol says: everything streams through it, in both directions
-(FULL_DUPLEX_STREAMED), and it sets the destination as header and as metadata. In this mode Envoy answers 500 to a POST
-when the picker is dead, whatever failure_mode_allow says: one that may fail open is left out while it has no ready
-endpoint.
+(FULL_DUPLEX_STREAMED), and it sets the destination as header and as metadata. In this mode Envoy fails a POST when the
+picker is dead, whatever failure_mode_allow says: behind one that may fail open stands our own, asked in the same way
+(`translators/emit/picker_cluster.py`).
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
-from translators.emit.packing import http_filter, milliseconds, pack
-from translators.features.picker import retried
-from translators.headers import LOAD_BALANCING
+from translators.emit.packing import http_filter, pack
+from translators.features import picked_only
+from translators.headers import BODY_KEY, LOAD_BALANCING, POINTSMAN, POOL_KEY, STREAMED
 from translators.settings import PICKER_CLUSTER, Settings
 
 NAME = "envoy.filters.http.ext_proc/foreign"
-
-# Such a picker may hold requests back while all pods are busy.
-MESSAGE_TIMEOUT = milliseconds(300_000)
 
 _SEND = ext_proc.ProcessingModeHeaderSendMode.SEND
 _SKIP = ext_proc.ProcessingModeHeaderSendMode.SKIP
@@ -46,16 +43,16 @@ _ALL = ext_proc.ProcessingMode(
 
 def filters(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
     """Return the filter. Enabled without more, it asks nobody."""
-    load_balancing = ext_proc.MetadataOptionsMetadataNamespaces(untyped=[LOAD_BALANCING])
     config = ext_proc.ExternalProcessor(
         # Never asked: each route names the picker that it means.
         grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=PICKER_CLUSTER)),
         processing_mode=_SILENT,
-        message_timeout=MESSAGE_TIMEOUT,
+        # No message_timeout: Envoy has none where everything streams, and pickers may hold requests back.
         metadata_options=ext_proc.MetadataOptions(
             # What was served, and what is chosen (endpoint picker protocol).
-            forwarding_namespaces=load_balancing,
-            receiving_namespaces=load_balancing,
+            forwarding_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=[LOAD_BALANCING]),
+            # What ties a log entry to its pick comes from our own picker, where it stands in.
+            receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=[LOAD_BALANCING, POINTSMAN]),
         ),
         status_on_error=envoy_type.HttpStatus(code=envoy_type.StatusCode.ServiceUnavailable),
         # The route is chosen; a picker that clears it would have a weighted rule drawn again.
@@ -67,15 +64,27 @@ def filters(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
 @lru_cache(maxsize=1)
 def silent() -> Mapping[str, Any]:
     """Return what puts the filter into a request's chain without asking anybody, as for our own picker's."""
-    return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=ext_proc.ExtProcOverrides(processing_mode=_SILENT)))}
+    nobody = ext_proc.ExtProcPerRoute(overrides=ext_proc.ExtProcOverrides(processing_mode=_SILENT))
+    return {NAME: pack(nobody), **picked_only.silent()}
 
 
 @lru_cache(maxsize=4096)
-def on_share(picker: ir.Picker, *, fail_open: bool) -> Mapping[str, Any]:
-    """Return what makes a route, or a weighted cluster, ask this picker for an endpoint."""
-    service = core.GrpcService(
-        envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=picker.cluster, authority=picker.authority),
-        retry_policy=retried(),
+def on_share(pool: ir.Pool) -> Mapping[str, Any]:
+    """Return what makes a route, or a weighted cluster, ask the pool's own picker for an endpoint."""
+    asked = pool.asks_other
+    if asked is None:
+        return {}
+    overrides = ext_proc.ExtProcOverrides(
+        processing_mode=_ALL,
+        grpc_service=core.GrpcService(
+            envoy_grpc=core.GrpcServiceEnvoyGrpc(
+                cluster_name=asked.with_stand_in if pool.stand_in else asked.cluster, authority=asked.authority
+            )
+        ),
+        failure_mode_allow=pool.fail_open,
     )
-    overrides = ext_proc.ExtProcOverrides(processing_mode=_ALL, grpc_service=service, failure_mode_allow=fail_open)
-    return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides))}
+    if pool.stand_in:
+        said = {POOL_KEY: pool.name, BODY_KEY: STREAMED}
+        overrides.grpc_initial_metadata = [core.HeaderValue(key=key, value=value) for key, value in said.items()]
+    asking = {NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides))}
+    return asking if pool.fail_open else {**asking, **picked_only.on_share()}

@@ -16,6 +16,7 @@ from envoy_data_plane.envoy.extensions.access_loggers.filters.cel import v3 as c
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 
 from translators.emit.packing import metadata, pack, struct
+from translators.features import picked_only
 from translators.headers import MODEL, POINTSMAN
 
 INFERENCE = metadata(POINTSMAN, {"inference": True})
@@ -32,7 +33,7 @@ class _Answer:
     """What an error says.
 
     body: Envoy's own text, or that of the route which answers, follows the message. details: a part of the response
-    code details that tells this error from others of its status.
+    code details that tells this error from others of its status. instead: the status to answer, 0 for the same.
     """
 
     status: int
@@ -42,10 +43,13 @@ class _Answer:
     param: str | None = None
     details: str = ""
     body: bool = False
+    instead: int = 0
 
 
 _INVALID = "invalid_request_error"
 _SERVER = "server_error"
+
+_NO_PICKER = "The endpoint picker is not available."
 
 # The first that fits is used. Where the model is known, the message names it.
 _ANSWERS = (
@@ -57,8 +61,12 @@ _ANSWERS = (
     _Answer(429, "rate_limit_error", "rate_limit_exceeded", "Too many requests."),
     _Answer(500, _SERVER, "misconfigured_route", "", details="direct_response", body=True),
     _Answer(500, _SERVER, "internal_error", "The gateway could not handle the request."),
+    # Whatever became of the picker is in the details, too: no_healthy_upstream, for one.
+    _Answer(503, _SERVER, "picker_unavailable", _NO_PICKER, details="ext_proc"),
+    _Answer(503, _SERVER, "picker_unavailable", _NO_PICKER, details="spurious_message"),
+    _Answer(403, _SERVER, "picker_unavailable", _NO_PICKER, details=f"[{picked_only.POLICY}]", instead=503),
+    _Answer(504, _SERVER, "picker_unavailable", _NO_PICKER, details="ext_proc", instead=503),
     _Answer(503, _SERVER, "no_ready_endpoint", "No pod is ready to serve the request.", details="no_healthy_upstream"),
-    _Answer(503, _SERVER, "picker_unavailable", "The endpoint picker is not available.", details="ext_proc"),
     _Answer(503, _SERVER, "service_unavailable", "The model server did not answer."),
     _Answer(504, _SERVER, "timeout", "The request took longer than its route allows."),
 )
@@ -97,6 +105,7 @@ def _mapper(answer: _Answer, *, model_known: bool, shown: str) -> hcm.ResponseMa
     error = {"message": shown, "type": answer.type, "param": answer.param, "code": answer.code}
     return hcm.ResponseMapper(
         filter=_expression(" && ".join(conditions)),
+        status_code=answer.instead or None,
         body_format_override=core.SubstitutionFormatString(
             json_format=struct({"error": error}), content_type="application/json"
         ),

@@ -58,18 +58,24 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Picker:
-    """An endpoint picker behind a port of a Service. It has TLS unless it is `plaintext`."""
+    """An endpoint picker behind a port of a Service, with TLS unless it is `plaintext`. ours: whether it is our own."""
 
     namespace: str
     service: str
     port: int
     origin: str
     plaintext: bool = False
+    ours: bool = False
 
     @property
     def cluster(self) -> str:
         """The cluster of the picker."""
         return f"picker/{self.namespace}/{self.service}/{self.port}"
+
+    @property
+    def with_stand_in(self) -> str:
+        """The cluster of the picker before our own, which stands in for it: for pools that fail open."""
+        return f"{self.cluster}/with-stand-in"
 
     @property
     def authority(self) -> str:
@@ -99,7 +105,7 @@ class Pool:
     """An InferencePool. `name` is "namespace/name".
 
     picker: who picks, None for our own picker. seat: where ours is asked, None where there is but one. picker_away:
-    whether it has no ready endpoint and may be passed over.
+    whether another picker has no ready endpoint and may be passed over. stand_in: whether ours picks where it cannot.
     runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
     metric_names: what metrics are called where that is not the runtime's way, by figure (`pool.proto`).
     rewrites: in order of precedence. split: None where every pod does both prefill and decode.
@@ -112,6 +118,7 @@ class Pool:
     picker: Picker | None = None
     seat: Picker | None = None
     picker_away: bool = False
+    stand_in: bool = False
     h2c: bool = False
     runtime: Runtime = "vllm"
     strategy: Strategy = "default"
@@ -122,6 +129,16 @@ class Pool:
     objectives: tuple[Objective, ...] = ()
     rewrites: tuple[Rewrite, ...] = ()
     split: Split | None = None
+
+    @property
+    def asks_ours(self) -> bool:
+        """Whether our own picker is the one to ask at present."""
+        return self.picker is None or (self.picker_away and self.stand_in)
+
+    @property
+    def asks_other(self) -> Picker | None:
+        """The other picker to ask at present."""
+        return None if self.picker_away else self.picker
 
     @property
     def prefill_cluster(self) -> str:
@@ -141,8 +158,8 @@ class Pool:
         learn the name of a model where that matters and routing has not found it. A picker that is not ours always
         sees them.
         """
-        if self.picker is not None:
-            return not self.picker_away
+        if not self.asks_ours:
+            return self.asks_other is not None
         if self.strategy == "prefix cache" or self.split is not None:
             return True
         if model is None:

@@ -46,7 +46,7 @@ def seat_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
         text = f"{service.key} is in the way of the pool's picker and is not Pointsman's: give the pool a reference"
         return _problem(pool, text)
     number = _port(ref) if ref is not None else None
-    return ir.Picker(pool.key.namespace, name, number or EXTENSION_PORT, str(pool.key), plaintext=True)
+    return ir.Picker(pool.key.namespace, name, number or EXTENSION_PORT, str(pool.key), plaintext=True, ours=True)
 
 
 def _foreign(pool: AnyPool, ref: AnyPickerRef, service: Service) -> ir.Picker | ir.Problem:

@@ -29,14 +29,17 @@ def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
     ref = picker_ref_of(pool)
     traffic = traffic_of(index, pool)
     said = annotations_of(pool)
+    # Without the picker the servers of a split pool would not know where to meet.
+    fail_open = traffic.split is None and ref is not None and ref.failure_mode == "FailOpen"
     return ir.Pool(
         name=f"{namespace}/{name}{shown}",
         cluster=f"{'inferencepool' if stable else 'xinferencepool'}/{namespace}/{name}",
         origin=str(pool.key),
-        # Without the picker the servers of a split pool would not know where to meet.
-        fail_open=traffic.split is None and ref is not None and ref.failure_mode == "FailOpen",
+        fail_open=fail_open,
         picker=picker,
         seat=seat,
+        # Where our pickers have Services, none runs beside another's.
+        stand_in=picker is not None and fail_open and not index.picker_services,
         h2c=isinstance(pool, InferencePool) and pool.spec.app_protocol == H2C,
         runtime=traffic.runtime or said.runtime,
         strategy=said.strategy,

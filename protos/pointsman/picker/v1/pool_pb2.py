@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/pointsman/picker/v1/pool.proto\x12\x13pointsman.picker.v1\"\xae\x04\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12*\n\x06models\x18\x03 \x03(\x0b\x32\x1a.pointsman.picker.v1.Model\x12-\n\x07runtime\x18\x04 \x01(\x0e\x32\x1c.pointsman.picker.v1.Runtime\x12/\n\x08strategy\x18\x05 \x01(\x0e\x32\x1d.pointsman.picker.v1.Strategy\x12/\n\x08unlisted\x18\x06 \x01(\x0e\x32\x1d.pointsman.picker.v1.Unlisted\x12\x32\n\nobjectives\x18\x07 \x03(\x0b\x32\x1e.pointsman.picker.v1.Objective\x12.\n\x08rewrites\x18\x08 \x03(\x0b\x32\x1c.pointsman.picker.v1.Rewrite\x12\x33\n\nthresholds\x18\t \x01(\x0b\x32\x1f.pointsman.picker.v1.Thresholds\x12;\n\x0e\x64isaggregation\x18\n \x01(\x0b\x32#.pointsman.picker.v1.Disaggregation\x12@\n\x0cmetric_names\x18\x0b \x03(\x0b\x32*.pointsman.picker.v1.Pool.MetricNamesEntry\x1a\x32\n\x10MetricNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"z\n\x0e\x44isaggregation\x12\x17\n\x0fprefill_cluster\x18\x01 \x01(\t\x12\x16\n\x0e\x62ootstrap_port\x18\x02 \x01(\r\x12\x37\n\x10prefill_strategy\x18\x03 \x01(\x0e\x32\x1d.pointsman.picker.v1.Strategy\"+\n\tObjective\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08priority\x18\x02 \x01(\x05\"G\n\x07Rewrite\x12\x0e\n\x06models\x18\x01 \x03(\t\x12,\n\x07targets\x18\x02 \x03(\x0b\x32\x1b.pointsman.picker.v1.Target\"N\n\nThresholds\x12\x12\n\x05queue\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08kv_cache\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_queueB\x0b\n\t_kv_cache\"z\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x0b\x63riticality\x18\x02 \x01(\x0e\x32 .pointsman.picker.v1.Criticality\x12,\n\x07targets\x18\x03 \x03(\x0b\x32\x1b.pointsman.picker.v1.Target\"&\n\x06Target\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r*n\n\x07Runtime\x12\x10\n\x0cRUNTIME_VLLM\x10\x00\x12\x12\n\x0eRUNTIME_SGLANG\x10\x01\x12\x18\n\x14RUNTIME_TENSORRT_LLM\x10\x02\x12\x12\n\x0eRUNTIME_TRITON\x10\x03\x12\x0f\n\x0bRUNTIME_TGI\x10\x04*;\n\x08Strategy\x12\x14\n\x10STRATEGY_DEFAULT\x10\x00\x12\x19\n\x15STRATEGY_PREFIX_CACHE\x10\x01*O\n\x08Unlisted\x12\x16\n\x12UNLISTED_SHEDDABLE\x10\x00\x12\x15\n\x11UNLISTED_STANDARD\x10\x01\x12\x14\n\x10UNLISTED_REFUSED\x10\x02*\\\n\x0b\x43riticality\x12\x18\n\x14\x43RITICALITY_STANDARD\x10\x00\x12\x18\n\x14\x43RITICALITY_CRITICAL\x10\x01\x12\x19\n\x15\x43RITICALITY_SHEDDABLE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/pointsman/picker/v1/pool.proto\x12\x13pointsman.picker.v1\"\xc0\x04\n\x04Pool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12*\n\x06models\x18\x03 \x03(\x0b\x32\x1a.pointsman.picker.v1.Model\x12-\n\x07runtime\x18\x04 \x01(\x0e\x32\x1c.pointsman.picker.v1.Runtime\x12/\n\x08strategy\x18\x05 \x01(\x0e\x32\x1d.pointsman.picker.v1.Strategy\x12/\n\x08unlisted\x18\x06 \x01(\x0e\x32\x1d.pointsman.picker.v1.Unlisted\x12\x32\n\nobjectives\x18\x07 \x03(\x0b\x32\x1e.pointsman.picker.v1.Objective\x12.\n\x08rewrites\x18\x08 \x03(\x0b\x32\x1c.pointsman.picker.v1.Rewrite\x12\x33\n\nthresholds\x18\t \x01(\x0b\x32\x1f.pointsman.picker.v1.Thresholds\x12;\n\x0e\x64isaggregation\x18\n \x01(\x0b\x32#.pointsman.picker.v1.Disaggregation\x12@\n\x0cmetric_names\x18\x0b \x03(\x0b\x32*.pointsman.picker.v1.Pool.MetricNamesEntry\x12\x10\n\x08stand_in\x18\x0c \x01(\x08\x1a\x32\n\x10MetricNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"z\n\x0e\x44isaggregation\x12\x17\n\x0fprefill_cluster\x18\x01 \x01(\t\x12\x16\n\x0e\x62ootstrap_port\x18\x02 \x01(\r\x12\x37\n\x10prefill_strategy\x18\x03 \x01(\x0e\x32\x1d.pointsman.picker.v1.Strategy\"+\n\tObjective\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08priority\x18\x02 \x01(\x05\"G\n\x07Rewrite\x12\x0e\n\x06models\x18\x01 \x03(\t\x12,\n\x07targets\x18\x02 \x03(\x0b\x32\x1b.pointsman.picker.v1.Target\"N\n\nThresholds\x12\x12\n\x05queue\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08kv_cache\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06_queueB\x0b\n\t_kv_cache\"z\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x0b\x63riticality\x18\x02 \x01(\x0e\x32 .pointsman.picker.v1.Criticality\x12,\n\x07targets\x18\x03 \x03(\x0b\x32\x1b.pointsman.picker.v1.Target\"&\n\x06Target\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r*n\n\x07Runtime\x12\x10\n\x0cRUNTIME_VLLM\x10\x00\x12\x12\n\x0eRUNTIME_SGLANG\x10\x01\x12\x18\n\x14RUNTIME_TENSORRT_LLM\x10\x02\x12\x12\n\x0eRUNTIME_TRITON\x10\x03\x12\x0f\n\x0bRUNTIME_TGI\x10\x04*;\n\x08Strategy\x12\x14\n\x10STRATEGY_DEFAULT\x10\x00\x12\x19\n\x15STRATEGY_PREFIX_CACHE\x10\x01*O\n\x08Unlisted\x12\x16\n\x12UNLISTED_SHEDDABLE\x10\x00\x12\x15\n\x11UNLISTED_STANDARD\x10\x01\x12\x14\n\x10UNLISTED_REFUSED\x10\x02*\\\n\x0b\x43riticality\x12\x18\n\x14\x43RITICALITY_STANDARD\x10\x00\x12\x18\n\x14\x43RITICALITY_CRITICAL\x10\x01\x12\x19\n\x15\x43RITICALITY_SHEDDABLE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_POOL_METRICNAMESENTRY']._loaded_options = None
   _globals['_POOL_METRICNAMESENTRY']._serialized_options = b'8\001'
-  _globals['_RUNTIME']._serialized_start=1109
-  _globals['_RUNTIME']._serialized_end=1219
-  _globals['_STRATEGY']._serialized_start=1221
-  _globals['_STRATEGY']._serialized_end=1280
-  _globals['_UNLISTED']._serialized_start=1282
-  _globals['_UNLISTED']._serialized_end=1361
-  _globals['_CRITICALITY']._serialized_start=1363
-  _globals['_CRITICALITY']._serialized_end=1455
+  _globals['_RUNTIME']._serialized_start=1127
+  _globals['_RUNTIME']._serialized_end=1237
+  _globals['_STRATEGY']._serialized_start=1239
+  _globals['_STRATEGY']._serialized_end=1298
+  _globals['_UNLISTED']._serialized_start=1300
+  _globals['_UNLISTED']._serialized_end=1379
+  _globals['_CRITICALITY']._serialized_start=1381
+  _globals['_CRITICALITY']._serialized_end=1473
   _globals['_POOL']._serialized_start=63
-  _globals['_POOL']._serialized_end=621
-  _globals['_POOL_METRICNAMESENTRY']._serialized_start=571
-  _globals['_POOL_METRICNAMESENTRY']._serialized_end=621
-  _globals['_DISAGGREGATION']._serialized_start=623
-  _globals['_DISAGGREGATION']._serialized_end=745
-  _globals['_OBJECTIVE']._serialized_start=747
-  _globals['_OBJECTIVE']._serialized_end=790
-  _globals['_REWRITE']._serialized_start=792
-  _globals['_REWRITE']._serialized_end=863
-  _globals['_THRESHOLDS']._serialized_start=865
-  _globals['_THRESHOLDS']._serialized_end=943
-  _globals['_MODEL']._serialized_start=945
-  _globals['_MODEL']._serialized_end=1067
-  _globals['_TARGET']._serialized_start=1069
-  _globals['_TARGET']._serialized_end=1107
+  _globals['_POOL']._serialized_end=639
+  _globals['_POOL_METRICNAMESENTRY']._serialized_start=589
+  _globals['_POOL_METRICNAMESENTRY']._serialized_end=639
+  _globals['_DISAGGREGATION']._serialized_start=641
+  _globals['_DISAGGREGATION']._serialized_end=763
+  _globals['_OBJECTIVE']._serialized_start=765
+  _globals['_OBJECTIVE']._serialized_end=808
+  _globals['_REWRITE']._serialized_start=810
+  _globals['_REWRITE']._serialized_end=881
+  _globals['_THRESHOLDS']._serialized_start=883
+  _globals['_THRESHOLDS']._serialized_end=961
+  _globals['_MODEL']._serialized_start=963
+  _globals['_MODEL']._serialized_end=1085
+  _globals['_TARGET']._serialized_start=1087
+  _globals['_TARGET']._serialized_end=1125
 # @@protoc_insertion_point(module_scope)

@@ -142,6 +142,7 @@ class Pool(_message.Message):
     THRESHOLDS_FIELD_NUMBER: _builtins.int
     DISAGGREGATION_FIELD_NUMBER: _builtins.int
     METRIC_NAMES_FIELD_NUMBER: _builtins.int
+    STAND_IN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"namespace/name"; also the value of the gRPC metadata key x-pointsman-pool, by which Envoy says
     on each exchange which pool it asks for.
@@ -154,6 +155,8 @@ class Pool(_message.Message):
     """How a pod is chosen."""
     unlisted: Global___Unlisted.ValueType
     """What becomes of a request for a model that is not in `models`."""
+    stand_in: _builtins.bool
+    """Set where another picker picks for the pool, and this one only while that one cannot."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
         """The models that InferenceModels declare for the pool, by name."""
@@ -194,10 +197,11 @@ class Pool(_message.Message):
         thresholds: Global___Thresholds | None = ...,
         disaggregation: Global___Disaggregation | None = ...,
         metric_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        stand_in: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["disaggregation", b"disaggregation", "thresholds", b"thresholds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "disaggregation", b"disaggregation", "metric_names", b"metric_names", "models", b"models", "name", b"name", "objectives", b"objectives", "rewrites", b"rewrites", "runtime", b"runtime", "strategy", b"strategy", "thresholds", b"thresholds", "unlisted", b"unlisted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "disaggregation", b"disaggregation", "metric_names", b"metric_names", "models", b"models", "name", b"name", "objectives", b"objectives", "rewrites", b"rewrites", "runtime", b"runtime", "stand_in", b"stand_in", "strategy", b"strategy", "thresholds", b"thresholds", "unlisted", b"unlisted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
