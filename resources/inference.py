@@ -29,6 +29,9 @@ RUNTIME_ANNOTATION = "inference.networking.x-k8s.io/model-server-runtime"
 STRATEGY_ANNOTATION = "inference.networking.x-k8s.io/routing-strategy"
 """On a pool: how a pod is chosen, DEFAULT or PREFIX_CACHE."""
 
+SUBSET_ANNOTATION = "pointsman.dev/subset-hint"
+"""On a pool: whether another's picker is told, with each request, which endpoints it may choose from."""
+
 UNLISTED_ANNOTATION = "pointsman.dev/unlisted-models"
 """On a pool: what becomes of models that nothing declares for it: "serve", which is the default, or "refuse" (404)."""
 

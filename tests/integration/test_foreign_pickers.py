@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -116,6 +117,104 @@ async def test_a_picker_that_may_fail_open_is_passed_over_while_it_is_away(start
     for _ in range(10):
         assert (await ask(running, {"pool": "open"}))[0] == 200
         await asyncio.sleep(0)
+
+
+async def test_a_pool_may_have_its_picker_told_of_its_endpoints(start: Start, tmp_path: Path) -> None:
+    write(tmp_path)
+    kinds.write(tmp_path / "others.yaml", kinds.deployment("other", "--served-model-name base"))
+    async with oracle() as other:
+        service = kinds.picker_service("oracle", protocol="kubernetes.io/h2c")
+        kinds.write(tmp_path / "picker.yaml", service, kinds.picker_slice("oracle", other.port))
+        annotations = {"pointsman.dev/subset-hint": "true"}
+        told = [
+            kinds.annotated(kinds.picked_pool(f"told-{mode.lower()}", "chat", "oracle", f"Fail{mode}"), annotations)
+            for mode in ("Open", "Close")
+        ]
+        kinds.write(tmp_path / "pools.yaml", *told, kinds.picked_pool("untold", "other", "oracle"))
+        rules = [
+            kinds.rule(kinds.to_pool("told-open"), kinds.to_pool("untold"), headers={"to": "both"}),
+            *(kinds.rule(kinds.to_pool(name), model=name) for name in ("told-close", "untold")),
+        ]
+        kinds.write(tmp_path / "route.yaml", kinds.route("route", *rules))
+        running = await start(tmp_path)
+
+        async def is_told(replicas: int) -> bool:
+            addresses = sorted((await running.pods("default/told-open")).values())
+            other.told.clear()
+            status, _, _ = await ask(running, {"x-wish": addresses[0]}, model="told-close")
+            assert status in (200, 404)
+            return len(addresses) == replicas and sorted(other.told[0] or []) == addresses
+
+        await until(lambda: is_told(3), 10)
+        await ask(running, {}, model="untold")
+        assert other.told[-1] is None
+        # By shares of one rule, too.
+        for _ in range(30):
+            await ask(running, {"to": "both"})
+        shares = [tuple(sorted(each)) if each else None for each in other.told[-30:]]
+        assert set(shares) == {None, tuple(sorted((await running.pods("default/told-open")).values()))}
+        # Routes follow the pods.
+        kinds.write(tmp_path / "servers.yaml", kinds.deployment("chat", "--served-model-name base tuned", replicas=5))
+        await until(lambda: is_told(5), 20)
+        kinds.write(tmp_path / "servers.yaml", kinds.deployment("chat", "--served-model-name base tuned", replicas=1))
+        await until(lambda: is_told(1), 20)
+
+
+async def test_pools_of_one_rule_have_pickers_and_failure_modes_of_their_own(start: Start, tmp_path: Path) -> None:
+    flags = "--served-model-name base"
+    kinds.write(tmp_path / "gateway.yaml", kinds.gateway_class(), kinds.gateway())
+    names = ("opening", "closing", "ours")
+    kinds.write(tmp_path / "servers.yaml", *(kinds.deployment(name, flags, replicas=2) for name in names))
+    async with oracle() as opening, oracle() as closing:
+        pickers = {"opening": opening, "closing": closing}
+        for name, each in pickers.items():
+            service = kinds.picker_service(name, protocol="kubernetes.io/h2c")
+            kinds.write(tmp_path / f"{name}.yaml", service, kinds.picker_slice(name, each.port))
+        kinds.write(
+            tmp_path / "pools.yaml",
+            kinds.picked_pool("opening", "opening", "opening", "FailOpen"),
+            kinds.picked_pool("closing", "closing", "closing"),
+            kinds.pool("ours", "ours"),
+        )
+        changed = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["x-away"]}}
+        seen = {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": [{"name": "x-seen", "value": "1"}]}}
+        more = {"filters": [changed, seen], "timeouts": {"request": "20s", "backendRequest": "1s"}}
+        shares = [kinds.to_pool(name, weight=weight) for name, weight in zip(names, (3, 2, 1), strict=True)]
+        kinds.write(tmp_path / "route.yaml", kinds.route("route", kinds.rule(*shares, **more)))
+        running = await start(tmp_path)
+        pods = {name: list((await running.pods(f"default/{name}")).values()) for name in names}
+        # Each picker lists its own pool's endpoints; the first refuses, or takes a request and never answers.
+        wish = ",".join(address for name in ("opening", "closing") for address in reversed(pods[name]))
+
+        async def served() -> Counter[str]:
+            """Ask often, and count who served, or what Envoy answered, for each picker."""
+            found: Counter[str] = Counter()
+            for _ in range(60):
+                status, headers, body = await ask(running, {"x-wish": wish, "x-away": "1"})
+                pool = next((name for name in names if headers.get("x-simulated-pod", "").startswith(name)), "")
+                if status != 200:
+                    assert json.loads(body)["error"]["code"] == "picker_unavailable"
+                    found[f"{status}"] += 1
+                    continue
+                assert headers["x-seen"] == "1"
+                if "x-served" in headers:
+                    # It is told who served, not who was picked.
+                    assert headers["x-served"] == pods[pool][-1 if healthy else 0]
+                found[f"{pool} by {'its own' if 'x-served' in headers else 'ours'}"] += 1
+            return found
+
+        healthy = True
+        counts = await served()
+        assert counts.keys() == {"opening by its own", "closing by its own", "ours by ours"}
+        assert counts["opening by its own"] > counts["ours by ours"]
+        # The list is walked: what refuses, and what does not answer in time.
+        healthy = False
+        for name, mode in (("opening", "refuse"), ("closing", "hang")):
+            await running.fault(pods[name][-1], mode)
+        assert (await served()).keys() == {"opening by its own", "closing by its own", "ours by ours"}
+    # Both pickers are gone.
+    counts = await served()
+    assert counts.keys() == {"opening by ours", "503", "ours by ours"}
 
 
 async def _is_passed_over(running: Running) -> bool:

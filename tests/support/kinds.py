@@ -118,6 +118,11 @@ def picked_pool(name: str, app: str, picker: str, failure_mode: str = "FailClose
     return {**made, "spec": {**made["spec"], "extensionRef": {"name": picker, "failureMode": failure_mode}}}
 
 
+def annotated(manifest: Manifest, annotations: Mapping[str, str]) -> Manifest:
+    """The same object with these annotations."""
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": dict(annotations)}}
+
+
 def model(name: str, pool: str, targets: Mapping[str, int] | None = None) -> Manifest:
     """Targets by weight."""
     wanted = [{"name": target, "weight": weight} for target, weight in (targets or {}).items()]

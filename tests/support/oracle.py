@@ -28,14 +28,20 @@ from envoy_data_plane.google.protobuf import Struct
 DESTINATION = "x-gateway-destination-endpoint"
 SERVED = "x-gateway-destination-endpoint-served"
 LB = "envoy.lb"
+HINT = "envoy.lb.subset_hint"
 
 
 @dataclass
 class Oracle:
-    """The picker as it runs. asked: the authority, and the paths of the requests that it was asked for."""
+    """The picker as it runs.
+
+    asked: the authority, and the paths of the requests that it was asked for. told: the endpoints that it was told to
+    choose from, for each of them; None where it was told of none.
+    """
 
     port: int = 0
     asked: list[tuple[str, str]] = field(default_factory=list)
+    told: list[list[str] | None] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -131,6 +137,7 @@ class _Exchange:
             if (begun := request.request_headers) is not None:
                 headers = _headers(begun)
                 self.state.asked.append((headers[":authority"], headers[":path"]))
+                self.state.told.append(_subset(request))
             elif request.request_body is not None:
                 body += request.request_body.body
             if _is_time_for_trouble(request, headers):
@@ -200,6 +207,15 @@ def _renamed(body: bytes, headers: dict[str, str]) -> bytes:
 def _streamed(body: bytes, *, end: bool) -> ext_proc.BodyResponse:
     mutation = ext_proc.BodyMutation(streamed_response=ext_proc.StreamedBodyResponse(body=body, end_of_stream=end))
     return ext_proc.BodyResponse(response=ext_proc.CommonResponse(body_mutation=mutation))
+
+
+def _subset(request: ext_proc.ProcessingRequest) -> list[str] | None:
+    known = request.metadata_context.filter_metadata if request.metadata_context else {}
+    if HINT not in known:
+        return None
+    listed = known[HINT].to_dict()["x-gateway-destination-endpoint-subset"]
+    assert isinstance(listed, list)
+    return [str(each) for each in listed]
 
 
 def _told(request: ext_proc.ProcessingRequest) -> ext_proc.HeadersResponse:

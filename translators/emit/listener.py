@@ -28,6 +28,7 @@ from translators.features import (
     model_finder,
     picked_only,
     picker,
+    subset_hint,
     tls_termination,
     token_usage,
     websocket,
@@ -46,6 +47,7 @@ HTTP_FILTERS: tuple[Callable[[Settings], tuple[hcm.HttpFilter, ...]], ...] = (
     cors.filters,
     # After all that may refuse a request, so that none is picked for in vain.
     picker.filters,
+    subset_hint.filters,
     foreign_picker.filters,
     picked_only.filters,
     # An answer passes it first, as the model server wrote it.

@@ -19,7 +19,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import http_filter, pack
-from translators.features import picked_only
+from translators.features import picked_only, subset_hint
 from translators.headers import BODY_KEY, LOAD_BALANCING, POINTSMAN, POOL_KEY, STREAMED
 from translators.settings import PICKER_CLUSTER, Settings
 
@@ -49,8 +49,10 @@ def filters(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
         processing_mode=_SILENT,
         # No message_timeout: Envoy has none where everything streams, and pickers may hold requests back.
         metadata_options=ext_proc.MetadataOptions(
-            # What was served, and what is chosen (endpoint picker protocol).
-            forwarding_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=[LOAD_BALANCING]),
+            # What was served, and what may be chosen (endpoint picker protocol).
+            forwarding_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(
+                untyped=[LOAD_BALANCING, subset_hint.NAMESPACE]
+            ),
             # What ties a log entry to its pick comes from our own picker, where it stands in.
             receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=[LOAD_BALANCING, POINTSMAN]),
         ),
@@ -65,7 +67,7 @@ def filters(_settings: Settings) -> tuple[hcm.HttpFilter, ...]:
 def silent() -> Mapping[str, Any]:
     """Return what puts the filter into a request's chain without asking anybody, as for our own picker's."""
     nobody = ext_proc.ExtProcPerRoute(overrides=ext_proc.ExtProcOverrides(processing_mode=_SILENT))
-    return {NAME: pack(nobody), **picked_only.silent()}
+    return {NAME: pack(nobody), **picked_only.silent(), **subset_hint.silent()}
 
 
 @lru_cache(maxsize=4096)
@@ -86,5 +88,8 @@ def on_share(pool: ir.Pool) -> Mapping[str, Any]:
     if pool.stand_in:
         said = {POOL_KEY: pool.name, BODY_KEY: STREAMED}
         overrides.grpc_initial_metadata = [core.HeaderValue(key=key, value=value) for key, value in said.items()]
-    asking = {NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides))}
-    return asking if pool.fail_open else {**asking, **picked_only.on_share()}
+    return {
+        NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides)),
+        **({} if pool.fail_open else picked_only.on_share()),
+        **({} if pool.subset is None else subset_hint.on_share(pool.subset)),
+    }

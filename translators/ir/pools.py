@@ -106,6 +106,7 @@ class Pool:
 
     picker: who picks, None for our own picker. seat: where ours is asked, None where there is but one. picker_away:
     whether another picker has no ready endpoint and may be passed over. stand_in: whether ours picks where it cannot.
+    subset: the endpoints, "ip:port", that another picker is told to choose from; None where it is not told.
     runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
     metric_names: what metrics are called where that is not the runtime's way, by figure (`pool.proto`).
     rewrites: in order of precedence. split: None where every pod does both prefill and decode.
@@ -119,6 +120,7 @@ class Pool:
     seat: Picker | None = None
     picker_away: bool = False
     stand_in: bool = False
+    subset: tuple[str, ...] | None = None
     h2c: bool = False
     runtime: Runtime = "vllm"
     strategy: Strategy = "default"

@@ -14,6 +14,7 @@ from resources import (
     QUEUE_THRESHOLD_ANNOTATION,
     RUNTIME_ANNOTATION,
     STRATEGY_ANNOTATION,
+    SUBSET_ANNOTATION,
     UNLISTED_ANNOTATION,
     InferencePool,
 )
@@ -24,6 +25,7 @@ from translators.resolve.traffic import RUNTIMES
 T = TypeVar("T")
 
 _STRATEGIES: Mapping[str, ir.Strategy] = {"DEFAULT": "default", "PREFIX_CACHE": "prefix cache"}
+_SWITCH = {"true": True, "false": False}
 _USUAL = ir.Thresholds()
 _FIGURES = ("waiting", "running", "kv_usage")
 # A metric's name in Prometheus' text format, and one label by which its series are chosen.
@@ -40,6 +42,7 @@ class Annotations:
     unlisted: ir.Unlisted = "standard"
     thresholds: ir.Thresholds = _USUAL
     metric_names: tuple[tuple[str, str], ...] = ()
+    subset_hint: bool = False
     problems: tuple[ir.Problem, ...] = ()
 
 
@@ -58,6 +61,7 @@ def annotations_of(pool: AnyPool) -> Annotations:
             reader.read(KV_THRESHOLD_ANNOTATION, _share, _USUAL.kv_cache),
         ),
         metric_names=reader.read(METRICS_ANNOTATION, _metric_names, ()),
+        subset_hint=reader.read(SUBSET_ANNOTATION, partial(_choose, _SWITCH), default=False),
         problems=tuple(reader.problems),
     )
 

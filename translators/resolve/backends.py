@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from resources import BackendObjectReference, HTTPRoute, Key, Service
 from translators import ir
+from translators.resolve.annotations import annotations_of
 from translators.resolve.endpoints import endpoints_of_pool, endpoints_of_service
 from translators.resolve.index import Index
 from translators.resolve.pickers import H2C, RESOLVED, endpoints_of_picker
@@ -100,11 +101,17 @@ class Backends:
                 if found.picker is not None:
                     there = endpoints_of_picker(self._index, found.picker)
                     self._assign(found.picker, there)
-                    found = replace(found, picker_away=found.fail_open and not there)
+                    found = replace(found, picker_away=found.fail_open and not there, subset=self._subset(found, pool))
                 if found.seat is not None:
                     self._assign(found.seat, endpoints_of_picker(self._index, found.seat))
             self._pools[key] = found
         return self._pools[key]
+
+    def _subset(self, found: ir.Pool, pool: AnyPool) -> tuple[str, ...] | None:
+        """Return the pool's endpoints, where its annotation asks for its picker to be told of them."""
+        if not annotations_of(pool).subset_hint:
+            return None
+        return tuple(str(each) for each in self.assignments[found.cluster].endpoints)
 
     def _assign_pool(self, found: ir.Pool, pool: AnyPool) -> None:
         if found.split is None:
