@@ -1,6 +1,7 @@
 """The Gateway API's conformance suite on a cluster of its own, which our controller serves: `make conformance`.
 
-Arguments are those of `minikluster conformance`: --run-test NAME, --features A,B, --report FILE and others.
+Arguments are those of `minikluster conformance`: --run-test NAME, --features A,B, --report FILE, --channel=experimental
+and others; what follows -- is for the suite itself.
 """
 
 import subprocess
@@ -27,7 +28,8 @@ def main(arguments: list[str]) -> int:
     cluster = Cluster(folder / "cluster")
     controller = Controller(cluster, folder)
     channel = [each for each in arguments if each.startswith("--channel")]
-    options = ["--gateway-class", CLASS, "--profiles", "GATEWAY-HTTP", *arguments, "--channel", "none"]
+    rest = [each for each in arguments if each not in channel]
+    options = ["--gateway-class", CLASS, "--profiles", "GATEWAY-HTTP", "--channel", "none", *rest]
     try:
         cluster.up([cluster_images.write(folder)])
         cluster.call("conformance", "--crds-only", *channel)
