@@ -112,8 +112,8 @@ def _gateway(state: GatewayState, settings: Settings) -> Json:
     served = [each for each in state.listeners if each.served]
     good = {"Accepted": "Accepted", "Programmed": "Programmed"}
     problems: list[ir.Problem] = []
-    if state.parameters:
-        problems = [state.parameters, ir.Problem("Programmed", "Invalid", str(state.parameters))]
+    if state.refusal:
+        problems = [state.refusal, ir.Problem("Programmed", "Invalid", str(state.refusal))]
     elif len(served) < len(state.listeners):
         names = ", ".join(each.listener.name for each in state.listeners if not each.served)
         text = f"not all listeners are valid: {names}"

@@ -235,6 +235,20 @@ def test_addresses_that_a_gateway_asks_for_are_its_services() -> None:
     assert body(found, "Service")["spec"]["externalIPs"] == ["192.0.2.7"]
 
 
+@pytest.mark.parametrize("kind", ["Hostname", "example.com/anything"])
+def test_a_gateway_that_asks_for_an_address_that_no_service_can_have_is_not_accepted(kind: str) -> None:
+    asked = f"  addresses: [{{value: 192.0.2.7}}, {{type: {kind}, value: gateway.test}}]"
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)
+    found = translate(world_of(CLASS + GATEWAY % asked), settings, Memo())
+    status = next(each.body for each in found.statuses if each.key.kind == "Gateway")
+    accepted, programmed = status["conditions"]
+    assert (accepted["status"], accepted["reason"]) == ("False", "UnsupportedAddress")
+    assert accepted["message"].startswith(f"spec.addresses[1].type: an address of type {kind} cannot")
+    assert programmed["status"] == "False"
+    # What was made for it before is left as it is.
+    assert not provision(*found.needs, INFRASTRUCTURE, {}).objects
+
+
 def test_envoys_of_all_gateways_may_be_in_one_namespace() -> None:
     elsewhere = Infrastructure(
         xds="c:1", bootstrap=BOOTSTRAP, envoy_image="envoy:v1", pointsman_image="pointsman:v1", namespace="system"

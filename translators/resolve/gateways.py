@@ -41,6 +41,8 @@ from translators.resolve.routes import is_refused, problems_of, rules_of
 from translators.resolve.traffic import traffic_states
 from translators.settings import Settings
 
+_IP_ADDRESS = "IPAddress"
+
 
 def resolve(world: World, settings: Settings) -> Meaning:
     """Return the meaning of a World."""
@@ -67,13 +69,13 @@ def resolve(world: World, settings: Settings) -> Meaning:
     by_name = {each.item.key.name: each for each in classes}
     gateways, gateway_states = [], []
     for name, gateway in ours.items():
-        parameters = problem_of_gateway(world, gateway, by_name)
-        listeners = states_of(index, gateway, parameters, settings)
+        refusal = problem_of_gateway(world, gateway, by_name) or _address_problem(gateway, settings)
+        listeners = states_of(index, gateway, refusal, settings)
         configured = [each for each in listeners.values() if each.configured]
         gateways.append(gateway_of(index, gateway, configured, attachments[name], rules, backends, settings))
         proxy = proxy_of_gateway(world, gateway, by_name)
         accepted = [each for each in attachments[name] if not is_refused(rules[each.route.key])]
-        gateway_states.append(_state(gateway, listeners, accepted, parameters, proxy))
+        gateway_states.append(_state(gateway, listeners, accepted, refusal, proxy))
         if proxy is not None and not settings.deploys:
             notices += parameter_notices(proxy)
     return Meaning(
@@ -106,6 +108,15 @@ def _gateways(world: World, classes: Iterable[ClassState], settings: Settings) -
     return ours, notices
 
 
+def _address_problem(gateway: Gateway, settings: Settings) -> ir.Problem | None:
+    if settings.deploys:
+        for number, address in enumerate(gateway.spec.addresses):
+            if address.type != _IP_ADDRESS:
+                text = f"an address of type {address.type} cannot be asked for, only {_IP_ADDRESS} can"
+                return ir.Problem("Accepted", "UnsupportedAddress", text, f"spec.addresses[{number}].type")
+    return None
+
+
 def _strays(index: Index, settings: Settings) -> Iterator[tuple[Key, ir.Problem]]:
     policies: list[ClientTrafficPolicy | BackendTrafficPolicy] = [
         *index.world.all(ClientTrafficPolicy).values(),
@@ -134,7 +145,7 @@ def _state(
     gateway: Gateway,
     listeners: Mapping[str, ListenerState],
     attachments: Iterable[Attachment],
-    parameters: ir.Problem | None,
+    refusal: ir.Problem | None,
     proxy: EnvoyProxy | None,
 ) -> GatewayState:
     routes: dict[str, set[object]] = defaultdict(set)
@@ -142,7 +153,7 @@ def _state(
         routes[each.listener.name].add(each.route.key)
     counted = tuple(replace(each, attached=len(routes[name])) for name, each in listeners.items())
     found = tuple(dict.fromkeys(problem for each in counted for problem in each.problems))
-    return GatewayState(gateway, found, counted, parameters, proxy)
+    return GatewayState(gateway, found, counted, refusal, proxy)
 
 
 def _seated(world: World, backends: Backends) -> Iterator[SeatedPool]:

@@ -20,9 +20,9 @@ ROUTE_KINDS = frozenset({(GATEWAY_GROUP, "HTTPRoute")})
 
 
 def states_of(
-    index: Index, gateway: Gateway, parameters: ir.Problem | None, settings: Settings
+    index: Index, gateway: Gateway, refusal: ir.Problem | None, settings: Settings
 ) -> dict[str, ListenerState]:
-    """Return how each listener of a Gateway stands, by name; `parameters` is the problem of the Gateway's own."""
+    """Return how each listener of a Gateway stands, by name; `refusal` is the problem of the Gateway as a whole."""
     name = f"{gateway.key.namespace}/{gateway.key.name}"
     on_port: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for listener in gateway.spec.listeners:
@@ -31,7 +31,7 @@ def states_of(
     result: dict[str, ListenerState] = {}
     for number, listener in enumerate(gateway.spec.listeners):
         where = f"spec.listeners[{number}]"
-        problems = [parameters] if parameters else []
+        problems = [refusal] if refusal else []
         problems += _refusals(gateway, listener, where, on_port[listener.port])
         if holder := settings.unplaced.get((name, listener.port)):
             text = f"port {listener.port} on this address belongs to Gateway {holder}"

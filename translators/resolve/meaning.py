@@ -42,13 +42,13 @@ class ListenerState:
 class GatewayState:
     """A Gateway that is ours.
 
-    parameters: what is wrong with them, for which no listener is served. proxy: what they say, where they are right.
+    refusal: what is wrong with it as a whole, for which no listener is served. proxy: its parameters, where right.
     """
 
     gateway: Gateway
     problems: tuple[ir.Problem, ...]
     listeners: tuple[ListenerState, ...]
-    parameters: ir.Problem | None
+    refusal: ir.Problem | None
     proxy: EnvoyProxy | None
 
 
