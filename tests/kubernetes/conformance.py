@@ -1,12 +1,15 @@
 """The Gateway API's conformance suite on a cluster of its own, which our controller serves: `make conformance`.
 
 Arguments are those of `minikluster conformance`: --run-test NAME, --features A,B, --report FILE, --channel=experimental
-and others; what follows -- is for the suite itself.
+and others; what follows -- is for the suite itself. A run of the whole suite writes a report to docs/conformance.yaml.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 import cluster_images
@@ -14,7 +17,11 @@ from controllers import CLASS, NAMES, Controller
 from minikluster import build
 from minikluster.cluster import Cluster, unmet
 
-_VERDICTS = ("--- PASS", "--- FAIL", "--- SKIP", "PASS", "FAIL", "ok", "panic")
+_REPORT = Path(__file__).parents[2] / "docs" / "conformance.yaml"
+_IMPLEMENTATION = ("pointsman", "pointsman", "https://pointsman.dev", version("pointsman"), "@pointsman")
+_PARTIAL = ("--run-test", "--skip", "--features", "--exempt", "--report", "--profiles")
+# A line for each test, and for those steps in it that fail. Skipped are the tests of features that are not claimed.
+_TOLD = re.compile(r" {0,4}--- PASS|\s*--- FAIL|PASS|FAIL|panic")
 
 
 def main(arguments: list[str]) -> int:
@@ -29,6 +36,8 @@ def main(arguments: list[str]) -> int:
     controller = Controller(cluster, folder)
     channel = [each for each in arguments if each.startswith("--channel")]
     rest = [each for each in arguments if each not in channel]
+    if not any(each.startswith(_PARTIAL) for each in rest):
+        rest = [f"--report={_REPORT}", f"--implementation={','.join(_IMPLEMENTATION)}", *rest]
     options = ["--gateway-class", CLASS, "--profiles", "GATEWAY-HTTP", "--channel", "none", *rest]
     try:
         cluster.up([cluster_images.write(folder)])
@@ -52,6 +61,7 @@ def main(arguments: list[str]) -> int:
 
 def _suite(cluster: Cluster, log: Path, options: list[str]) -> int:
     command, environment = cluster.command("conformance", *options)
+    counts: Counter[str] = Counter()
     with (
         log.open("w") as output,
         subprocess.Popen(
@@ -61,8 +71,10 @@ def _suite(cluster: Cluster, log: Path, options: list[str]) -> int:
         assert suite.stdout is not None
         for line in suite.stdout:
             output.write(line)
-            if line.lstrip().startswith(_VERDICTS):
+            counts.update(re.findall("^    --- (PASS|FAIL|SKIP)", line))
+            if _TOLD.match(line):
                 print(line, end="", flush=True)
+    print(f"{counts['PASS']} passed, {counts['FAIL']} failed, {counts['SKIP']} of features that are not claimed")
     return suite.returncode
 
 
