@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import kinds
 import pytest
+from certificates import pair
 from load import Question, ask
 from running import free_port
 
@@ -85,6 +86,25 @@ async def test_each_gets_an_address_of_its_own(tmp_path: Path) -> None:
         for line in curls:
             await paste(line)
     assert all(is_free(address, port) for address in addresses.values())
+
+
+@pytest.mark.parametrize("hostname", [None, "*.example.com"])
+async def test_a_listener_with_tls_is_served_as_printed(tmp_path: Path, hostname: str | None) -> None:
+    gateway = kinds.gateway()
+    (listener,) = gateway["spec"]["listeners"]
+    tls = {"protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "web"}]}}
+    named = {"hostname": hostname} if hostname else {}
+    gateway["spec"]["listeners"] = [{**listener, **tls, **named, "port": (port := free_port())}]
+    kinds.write(tmp_path / "gateway.yaml", kinds.gateway_class(), gateway, pair("any.example.com").secret("web"))
+    kinds.write(tmp_path / "servers.yaml", kinds.deployment("chat", "--served-model-name base"))
+    kinds.write(tmp_path / "pool.yaml", kinds.pool("chat", "chat"))
+    kinds.write(tmp_path / "route.yaml", kinds.route("chat", kinds.rule(kinds.to_pool("chat"), model="base")))
+    async with up(tmp_path, "--simulate") as running:
+        await running.says("Ctrl-C ends it")
+        said = [line.strip() for line in running.said]
+        assert any(line.startswith(f"listener http: https://127.0.0.1:{port}") for line in said), said
+        (line,) = (line for line in said if line.startswith("curl -k "))
+        await paste(line)
 
 
 async def paste(line: str) -> None:
