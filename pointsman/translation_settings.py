@@ -1,5 +1,6 @@
 """The translation's settings, made of this machine and of the operator's choices."""
 
+import sys
 from typing import Any
 
 from pointsman.placement import Places
@@ -18,7 +19,10 @@ def refused(places: Places) -> dict[tuple[str, int], str]:
 
 def settings(bind: str, model_finder: ModelFinder | None, places: Places | None = None) -> Settings:
     """Return the translation's settings; without `model_finder` it has its default."""
-    chosen: dict[str, Any] = {} if model_finder is None else {"model_finder": model_finder}
+    # In a folder Envoy runs here, and in a cluster both run on Linux.
+    chosen: dict[str, Any] = {"user_timeout": sys.platform == "linux"}
+    if model_finder is not None:
+        chosen["model_finder"] = model_finder
     if places is not None:
         chosen |= {"placements": told(places), "unplaced": refused(places)}
     return Settings(bind=bind, **chosen)

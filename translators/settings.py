@@ -37,6 +37,7 @@ class Settings:
     is one, whose address Envoy has from the start.
     held_body_limit: bytes of a request's body that may be held where no bufferLimit says so.
     connection_buffer_limit: bytes buffered for each connection and direction where no bufferLimit says so.
+    user_timeout: whether Envoy's system knows TCP_USER_TIMEOUT, as Linux does.
     """
 
     bind: str = "127.0.0.1"
@@ -47,6 +48,7 @@ class Settings:
     picker_services: bool = False
     held_body_limit: int = 20 * MEBIBYTE
     connection_buffer_limit: int = MEBIBYTE
+    user_timeout: bool = True
 
     @property
     def deploys(self) -> bool:

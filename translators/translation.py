@@ -143,7 +143,7 @@ def translate(world: World, settings: Settings, memo: Memo) -> Translation:
 
 def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[Resource]:
     for backend in gateway.backends:
-        yield memo(_cluster, backend, settings.connection_buffer_limit)
+        yield memo(_cluster, backend, settings.connection_buffer_limit, user_timeout=settings.user_timeout)
         if isinstance(backend, ir.Pool):
             yield memo(_pool, backend)
             if backend.split is not None:
@@ -226,8 +226,8 @@ class _Same(Generic[T]):
         return hash(self._parts())
 
 
-def _cluster(backend: ir.Backend, connection_buffer_limit: int) -> Resource:
-    message = cluster_of(backend, connection_buffer_limit)
+def _cluster(backend: ir.Backend, connection_buffer_limit: int, *, user_timeout: bool) -> Resource:
+    message = cluster_of(backend, connection_buffer_limit, user_timeout=user_timeout)
     return Resource(CLUSTER, backend.cluster, message, backend.origin, pulls=(ENDPOINTS, backend.cluster))
 
 

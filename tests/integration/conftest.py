@@ -4,17 +4,12 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
-from running import EXAMPLE, FINDERS, Running, Start, free_port
+from running import EXAMPLE, FINDERS, Start, starter
 from shop import LONGEST_NAME, Shop
 from witness import witness
-
-from pointsman.installation import Installation, Options
-from pointsman.logs import Line
 
 SHOP = Path(__file__).parent / "shop"
 
@@ -55,23 +50,3 @@ async def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         for file in folder.rglob("*.yaml"):
             file.write_text(file.read_text().replace("WITNESS", str(port)).replace("LONGEST", LONGEST_NAME))
         yield Shop(await starter(stack)(folder, finder=request.param), request.param)
-
-
-def starter(stack: AsyncExitStack) -> Start:
-    """Return what starts gateways that end with `stack`."""
-
-    async def run(folder: Path, *, simulate: bool = True, finder: str | None = None, **more: Any) -> Running:
-        port = free_port()
-        for file in folder.rglob("*.yaml"):
-            file.write_text(file.read_text().replace("port: 8080", f"port: {port}"))
-        lines: list[Line] = []
-        said: list[str] = []
-        options = Options(folder=folder, simulate=simulate, model_finder=finder, concurrency=1, **more)
-        installation = await stack.enter_async_context(Installation(options, announce=said.append, log=lines.append))
-        await installation.ready()
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30))
-        )
-        return Running(folder, port, installation, session, lines, said)
-
-    return run

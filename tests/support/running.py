@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from pointsman.installation import Installation
+from pointsman.installation import Installation, Options
 from pointsman.logs import HANDLED, Line
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "model-routing"
@@ -125,3 +125,23 @@ async def stalls() -> AsyncIterator[Callable[[], float]]:
 
 Start = Callable[..., Awaitable[Running]]
 """What the fixture `start` is: (folder, *, simulate, finder, ...) -> Running."""
+
+
+def starter(stack: AsyncExitStack) -> Start:
+    """Return what starts gateways that end with `stack`."""
+
+    async def run(folder: Path, *, simulate: bool = True, finder: str | None = None, **more: Any) -> Running:
+        port = free_port()
+        for file in folder.rglob("*.yaml"):
+            file.write_text(file.read_text().replace("port: 8080", f"port: {port}"))
+        lines: list[Line] = []
+        said: list[str] = []
+        options = Options(folder=folder, simulate=simulate, model_finder=finder, concurrency=1, **more)
+        installation = await stack.enter_async_context(Installation(options, announce=said.append, log=lines.append))
+        await installation.ready()
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=30))
+        )
+        return Running(folder, port, installation, session, lines, said)
+
+    return run

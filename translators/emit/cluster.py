@@ -37,6 +37,9 @@ from translators.headers import (
 _UNLIMITED = 1_000_000_000
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECT_TIMEOUT = milliseconds(1000)
+# After so many milliseconds of silence a pod is taken for gone: linux/tcp.h has the numbers.
+_VANISHED = 20_000
+_IPPROTO_TCP, _TCP_USER_TIMEOUT = 6, 18
 
 PLAINTEXT = {"plaintext": True}
 """What an endpoint's metadata says where it has no TLS."""
@@ -62,9 +65,12 @@ _UNLISTED = {
 }
 
 
-def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Cluster:
-    """Return the cluster of a backend; `connection_buffer_limit` is in bytes."""
-    return eds_cluster(
+def cluster_of(backend: ir.Backend, connection_buffer_limit: int, *, user_timeout: bool = True) -> cluster.Cluster:
+    """Return the cluster of a backend; `connection_buffer_limit` is in bytes.
+
+    user_timeout: whether Envoy's system knows TCP_USER_TIMEOUT.
+    """
+    made = eds_cluster(
         backend.cluster,
         backend.cluster,
         # On the cluster, since a rule may lead to a pool and to a Service, which is not retried unasked.
@@ -72,6 +78,25 @@ def cluster_of(backend: ir.Backend, connection_buffer_limit: int) -> cluster.Clu
         _balancing(backend),
         connection_buffer_limit,
     )
+    if isinstance(backend, ir.Pool):
+        _leave_the_vanished(made, user_timeout=user_timeout)
+    return made
+
+
+def _leave_the_vanished(made: cluster.Cluster, *, user_timeout: bool) -> None:
+    """Have connections end whose other side is gone without a word, with its node.
+
+    Their requests have hours to be answered in, and are tried elsewhere instead. Probes find a silent side where all
+    that was sent has arrived; what has not is only given up in time where the system knows TCP_USER_TIMEOUT.
+    """
+    made.upstream_connection_options = cluster.UpstreamConnectionOptions(
+        tcp_keepalive=core.TcpKeepalive(keepalive_time=10, keepalive_interval=5, keepalive_probes=2)
+    )
+    if user_timeout:
+        option = core.SocketOption(
+            description="TCP_USER_TIMEOUT", level=_IPPROTO_TCP, name=_TCP_USER_TIMEOUT, int_value=_VANISHED
+        )
+        made.upstream_bind_config = core.BindConfig(socket_options=[option])
 
 
 def _balancing(backend: ir.Backend) -> cluster.LoadBalancingPolicy:
