@@ -22,6 +22,7 @@ async def main(example: Example, findings: Findings) -> None:
     findings.add("the syncers loaded what the ConfigMap names", await _shown(example), ok=True)
     async with example.asking(chat(_MODEL, "Sum it up.", tokens=1), clients=_CLIENTS) as answers:
         await _count(example, findings, "the first version alone", answers, (0.0, 0.0))
+        await _find_picker(example, findings, answers[-1])
         await example.edit("adapters.yaml", _sources(_OLD, _NEW))
         await _await_adapters(example, {_OLD, _NEW})
         findings.add("a second one is loaded by an edit", await _shown(example), ok=True)
@@ -36,6 +37,15 @@ async def main(example: Example, findings: Findings) -> None:
         await _count(example, findings, "the second version serves on", answers, (1.0, 1.0))
     bad = sum(not answer.good for answer in answers)
     findings.add("no request failed", f"{bad} of {len(answers)}", ok=not bad)
+
+
+async def _find_picker(example: Example, findings: Findings, answer: Answer) -> None:
+    """See that the pool's own picker writes the line about a request, and that the gateway's own is not asked."""
+    line = await example.handled(answer)
+    seen = f"{line['pod_picked']}, to serve {line['target_model']}"
+    asked = await example.picker_metric("requests_total", pool="default/mistral")
+    ok = line["pod_served"] == f"default/{answer.pod}" and line["target_model"] == answer.model and not asked
+    findings.add("the pool's own picker chooses the pod and draws the adapter", seen, ok=ok)
 
 
 def _sources(*names: str) -> Callable[[str], str]:

@@ -14,6 +14,7 @@ The prefix cache's adds to these
 
     3 * prefix_cache + overload
 
+and takes a few requests that run for nothing (`company` in the place of `occupancy`),
 so a prompt goes where it is cached unless that makes it wait for three times as many tokens of others as it spares the
 pod.  Three times, since what is computed twice also keeps all those waiting that come after, and drives out of the
 cache what they would have found there.  From the pod that takes what spills over a prefix is cached from then on: one
@@ -26,7 +27,7 @@ from collections.abc import Mapping
 
 from picker.decision import NO_READY_ENDPOINT, Profile
 from picker.strategies.filters import SATURATED, not_avoided, room_for_sheddable, within_subset
-from picker.strategies.load import kv_cache, occupancy, prefill, queue
+from picker.strategies.load import company, kv_cache, occupancy, prefill, queue
 from picker.strategies.lora import lora
 from picker.strategies.picks import cheapest
 from picker.strategies.prefix import overload, prefix_cache
@@ -45,6 +46,11 @@ _LOAD = (
     (lora, 2.0),
 )
 _PREFIX = (
+    (queue, 1.0),
+    (kv_cache, 1.0),
+    (company, 1.0),
+    (prefill, 1.0),
+    (lora, 2.0),
     (prefix_cache, 3.0),
     (overload, 1.0),
 )
@@ -53,5 +59,5 @@ DEFAULT = Profile(_FILTERS, _LOAD, cheapest)
 
 PROFILES: Mapping[int, Profile] = {
     STRATEGY_DEFAULT: DEFAULT,
-    STRATEGY_PREFIX_CACHE: Profile(_FILTERS, (*_LOAD, *_PREFIX), cheapest, reads_prompt=True),
+    STRATEGY_PREFIX_CACHE: Profile(_FILTERS, _PREFIX, cheapest, reads_prompt=True),
 }

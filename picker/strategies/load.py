@@ -14,6 +14,8 @@ from picker.table import Endpoint, Table
 WAIT = 1_024.0
 """How many tokens of prompts, to compute before an answer begins, weigh as much as one request that waits."""
 
+_FEW = 10.0
+
 
 def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
     """Count the requests that would be waiting before this one.
@@ -60,7 +62,21 @@ def occupancy(_request: Request, table: Table, endpoints: Sequence[Endpoint]) ->
     Unreported are those sent since the report, less those that ended since: what has just served the only request of an
     idle pool is no full pod, and where that prompt's next round belongs. Of a pod that lets requests wait others run.
     """
-    peak = table.peak_running
+    return _occupancy(endpoints, table.peak_running)
+
+
+def company(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
+    """Work out the same, but that a few requests are no load, whatever others run.
+
+    cost = that of `occupancy` with a peak of at least 10
+
+    Servers run dozens of requests at once. In a quiet pool one of them would outweigh what a short prompt has cached,
+    and that one is likely the round before, of which the pod or the log has not told yet that it ended.
+    """
+    return _occupancy(endpoints, max(_FEW, table.peak_running))
+
+
+def _occupancy(endpoints: Sequence[Endpoint], peak: float) -> list[float]:
     costs = []
     for endpoint in endpoints:
         if not endpoint.reported:

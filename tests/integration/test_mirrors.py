@@ -102,3 +102,20 @@ async def test_copies_to_a_pool_are_picked_for(start: Start, tmp_path: Path) -> 
     for each in asking:
         each.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_copies_to_a_pool_that_another_picker_picks_for_are_balanced(start: Start, tmp_path: Path) -> None:
+    """That picker is not asked for copies: here there is none behind its Service."""
+    write(tmp_path, mirror(kinds.to_pool("theirs")), replicas=2)
+    theirs = kinds.pool("theirs", "copy")
+    theirs = {**theirs, "spec": {**theirs["spec"], "extensionRef": {"name": "elsewhere"}}}
+    ports = {"ports": [{"name": "grpc", "port": 9002}]}
+    picker = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "elsewhere"}, "spec": ports}
+    kinds.write(tmp_path / "theirs.yaml", theirs, picker)
+    running = await start(tmp_path)
+    assert (await running.report())["problems"] == []
+    for _ in range(24):
+        assert (await running.chat("base")).status == 200
+    copied = await until_copied(running, 24)
+    assert sum(copied.values()) == 24
+    assert min(copied.values()) >= 3, copied

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import flat_yaml
 import kinds
@@ -20,6 +21,7 @@ from picker_metrics import scrape
 from running import Running, Start, until
 from scenarios import SEEDS, WITHOUT, blocks, documents, text_of
 
+_REQUEST = re.compile(r"(/v1/[a-z/]+)(?:(?!curl).)*? -d '(\{.*?\n\s*\})'", re.DOTALL)
 _ROUND = re.compile(r"echo '(\{.*\})' > round\d\.txt")
 _LLAMA = "default/vllm-llama3-8b-instruct"
 _METHODS = ("vllm", "sglang", "vllm-multi-node", "sglang-multi-node")
@@ -49,6 +51,35 @@ async def settle(running: Running, *texts: str) -> None:
     assert (await running.installation.ready())["problems"] == []
 
 
+def requests_of(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """The path and the body of each request that the text sends, in its order."""
+    return [(path, json.loads(body)) for path, body in _REQUEST.findall(text)]
+
+
+async def send(running: Running, request: tuple[str, dict[str, Any]], url: str = "", host: str = "") -> dict[str, Any]:
+    """Send a request of the text's; its answer, with the name of the pod that gave it as "pod"."""
+    path, body = request
+    headers = {"host": host} if host else {}
+    async with running.session.post((url or running.url) + path, json=body, headers=headers) as response:
+        answer: dict[str, Any] = await response.json()
+        assert response.status == 200, answer
+        assert (
+            answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] + answer["usage"]["completion_tokens"]
+        )
+        return answer | {"pod": f"default/{response.headers['x-simulated-pod']}"}
+
+
+async def holds(running: Running, kind: str, name: str, *conditions: str) -> None:
+    """Check that an object's status says so, of all parents that it has."""
+    (found,) = [each for each in (await running.report())["statuses"] if (each["kind"], each["name"]) == (kind, name)]
+    status = found["status"]
+    parents = status.get("parents", status.get("parent", [status]))
+    assert parents
+    for parent in parents:
+        said = {each["type"]: each["status"] for each in parent["conditions"]}
+        assert {name: said[name] for name in conditions} == dict.fromkeys(conditions, "True"), status
+
+
 async def test_both_models_are_routed_right(start: Start, tmp_path: Path) -> None:
     found = blocks(text_of(0))
     assert len(found) == 4
@@ -64,6 +95,18 @@ async def test_both_models_are_routed_right(start: Start, tmp_path: Path) -> Non
             line = await running.handled(answer.request_id)
             assert (line["pool"], line["model"], line["target_model"]) == (pool, model, model)
     assert (await ask(running.session, running.url, Question("llama"))).code() == "model_not_found"
+    sent = requests_of(text_of(0))
+    assert [body["model"] for _, body in sent] == ["qwen", "deepseek-r1"]
+    for request, pool in zip(sent, ("default/qwen-pool", "default/deepseek-pool"), strict=True):
+        answer_ = await send(running, request)
+        assert answer_["pod"] in await running.pods(pool)
+        assert answer_["model"] == request[1]["model"]
+    await holds(running, "Gateway", "inference-gateway", "Accepted", "Programmed")
+    await holds(running, "HTTPRoute", "inference-route", "Accepted", "ResolvedRefs")
+    for pool in ("qwen-pool", "deepseek-pool"):
+        await holds(running, "InferencePool", pool, "Accepted", "ResolvedRefs")
+    for model in ("qwen", "deepseek-r1"):
+        await holds(running, "InferenceModel", model, "Accepted")
 
 
 @pytest.mark.parametrize("method", _METHODS)
@@ -82,6 +125,11 @@ async def test_requests_go_where_load_and_prefixes_tell(start: Start, tmp_path: 
     pool, model = "default/qwen-inference-pool", "/models/Qwen3-32B"
     pods = await running.pods(pool)
     assert len(pods) == 3
+    assert all(pod.count("-") == 3 or not method.endswith("multi-node") for pod in pods), "leaders alone"
+    (request,) = requests_of(text_of(1))
+    assert (await send(running, request))["pod"] in pods
+    await holds(running, "InferencePool", "qwen-inference-pool", "Accepted", "ResolvedRefs")
+    await holds(running, "InferenceModel", "qwen-inference-model", "Accepted")
 
     loaded, address = next(iter(pods.items()))
     async with busy(running, address, model):
@@ -94,8 +142,10 @@ async def test_requests_go_where_load_and_prefixes_tell(start: Start, tmp_path: 
     rounds = _ROUND.findall(text_of(1))
     assert len(rounds) == 2
     for _ in range(4):
-        lines = [await running.handled(await say(running, body)) for body in rounds]
-        assert len({line["pod_served"] for line in lines}) == 1, lines
+        # One right after the other, as a shell does it.
+        said = [await say(running, body) for body in rounds]
+        lines = [await running.handled(request_id) for request_id in said]
+        assert len({line["pod_served"] for line in lines}) == 1, [dict(line) for line in lines]
 
 
 def workload(method: str) -> kinds.Manifest:
@@ -132,6 +182,9 @@ async def test_prefill_and_decode_apart(start: Start, tmp_path: Path) -> None:
     running = await start(tmp_path)
     report = await running.report()
     assert (report["problems"], report["notices"]) == ([], [])
+    (request,) = requests_of(text_of(1))
+    assert "-decode-" in (await send(running, request))["pod"]
+    await holds(running, "InferenceTrafficPolicy", "inference-policy", "Accepted")
     bodies = _ROUND.findall(text_of(1))
     for step in (by_load, by_prefix):
         if step is by_prefix:
@@ -205,6 +258,9 @@ async def test_weights_release_a_base_model_and_then_an_adapter(start: Start, tm
         new = await running.pods("default/mymodel-pool-v2")
         answers = await clients.more(200)
     assert not clients.bad
+    before, after, travel = requests_of(text_of(2))
+    assert before == after
+    assert (await send(running, before))["pod"] in {*old, *new}
     shares = Counter(f"default/{answer.pod}" in new for answer in answers)
     assert 0.02 < shares[True] / len(answers) < 0.2, shares
 
@@ -216,6 +272,7 @@ async def test_weights_release_a_base_model_and_then_an_adapter(start: Start, tm
         async with load(running, *[Question("travelhelper", tokens=1)] * 3) as travellers:
             answers = await travellers.more(200)
     assert not clients.bad
+    assert (await send(running, travel))["model"] in {"travel-helper-v1", "travel-helper-v2"}
     assert not travellers.bad
     shares = Counter(json.loads(answer.body)["model"] == "travel-helper-v2" for answer in answers)
     assert 0.02 < shares[True] / len(answers) < 0.2, shares
@@ -247,7 +304,14 @@ async def test_an_adapter_is_rolled_out(start: Start, tmp_path: Path) -> None:
     def share(answers: list[Answer]) -> float:
         return sum(json.loads(answer.body)["model"] == "food-review-2" for answer in answers) / len(answers)
 
+    await holds(running, "Gateway", "inference-gateway", "Accepted", "Programmed")
+    await holds(running, "HTTPRoute", "llm-route", "Accepted", "ResolvedRefs")
     await until(lambda: loaded("food-review-1"), 20)
+    request, *others = requests_of(text_of(3))
+    assert others == [request, request]
+    answer_ = await send(running, request)
+    assert (answer_["model"], answer_["object"]) == ("food-review-1", "text_completion")
+    assert 0 < answer_["usage"]["completion_tokens"] <= 100
     async with running.session.get(f"{running.url}/v1/models") as response:
         assert "food-review" in [each["id"] for each in (await response.json())["data"]]
     async with load(running, *[Question("food-review", tokens=1)] * 3) as clients:
@@ -262,6 +326,13 @@ async def test_an_adapter_is_rolled_out(start: Start, tmp_path: Path) -> None:
         await until(lambda: loaded("food-review-2"), 20)
         assert share(await clients.more(20)) == 1
     assert not clients.bad
+    # The syncer's own words for each step.
+    told = [(line.event, line.fields.get("adapter")) for line in running.lines if "adapter" in line.fields]
+    assert told == [
+        ("Adapter loaded", "food-review-1"),
+        ("Adapter loaded", "food-review-2"),
+        ("Adapter unloaded", "food-review-1"),
+    ]
 
 
 async def test_requests_are_mirrored(start: Start, tmp_path: Path) -> None:
@@ -282,6 +353,11 @@ async def test_requests_are_mirrored(start: Start, tmp_path: Path) -> None:
         answer: Answer = await ask(running.session, url, question(headers={"host": "example.com"}))
         assert answer.good, answer
         assert f"default/{answer.pod}" in await running.pods("default/vllm-llama2-7b-pool")
+    (request,) = requests_of(text_of(4))
+    answer_ = await send(running, request, url, "example.com")
+    assert answer_["pod"] in await running.pods("default/vllm-llama2-7b-pool")
+    assert 0 < answer_["usage"]["completion_tokens"] <= 100
+    await holds(running, "HTTPRoute", "mirror-route", "Accepted", "ResolvedRefs")
     refused = await ask(running.session, url, question(headers={"host": "example.org"}))
     assert refused.status == 404
     mirrored = servers(running)["vllm-llama2-7b-pool-1"]
@@ -289,7 +365,7 @@ async def test_requests_are_mirrored(start: Start, tmp_path: Path) -> None:
     async def counted() -> bool:
         async with running.session.get(f"http://{mirrored}/metrics") as response:
             found = re.findall(r"^vllm:request_success_total\{.*\} (\S+)$", await response.text(), re.MULTILINE)
-            return sum(map(float, found)) == 2
+            return sum(map(float, found)) == 3
 
     await until(counted, 20)
 

@@ -239,6 +239,13 @@ def test_the_basis_says_what_the_choice_rested_on() -> None:
     assert basis == "waiting=3 kv=0.41 running=8 in_flight=1 of=2 by=queue"
 
 
+def test_what_ended_since_the_report_runs_no_longer() -> None:
+    ended = endpoint("a", running=2, in_flight_at_scrape=2)
+    assert decide(table(ended, endpoint("b", running=1))).picked is ended
+    others = endpoint("a", running=1, in_flight_at_scrape=5)
+    assert decide(table(others, endpoint("b", kv_usage=0.01))).picked is others
+
+
 def test_the_reason_names_what_told_the_pick_from_the_next() -> None:
     assert decide(table(endpoint("a", waiting=3), endpoint("b", kv_usage=0.5))).reason == "queue"
     assert decide(table(endpoint("a", kv_usage=0.3), endpoint("b", kv_usage=0.2, running=1))).reason == "occupancy"

@@ -91,7 +91,7 @@ def test_what_goes_on_goes_to_the_same_pod(strategy: int) -> None:
     assert all(met) == (strategy == STRATEGY_PREFIX_CACHE)
 
 
-@pytest.mark.parametrize(("length", "meet"), [(8000, True), (400, False)])
+@pytest.mark.parametrize(("length", "meet"), [(8000, True), (400, True), (100, False)])
 def test_requests_under_way_meet_where_that_spares_more_than_it_costs(length: int, meet: bool) -> None:  # noqa: FBT001
     gateway = Gateway()
     gateway.throw = 0.6
@@ -111,6 +111,21 @@ def test_a_pod_whose_report_is_older_than_its_last_answer_is_no_full_one() -> No
     served = gateway.finish(first)
     gateway.throw = 0.9
     assert destinations(gateway.ask("x" * 400, "and then?"))[0] == served
+
+
+@pytest.mark.parametrize("running", [0, 1, 3])
+def test_a_short_conversation_stays_in_a_quiet_pool_whatever_the_last_report_says(running: int) -> None:
+    """The report may be from when the round before was under way, and a few requests of others are no load."""
+    gateway = Gateway()
+    gateway.throw = 0.6
+    first = gateway.ask("x" * 400)
+    endpoint = gateway.directory.members[destinations(first)[0]].endpoint
+    endpoint.report(0, running, 0.0, endpoint.in_flight, 0.0)
+    for table in gateway.directory.members[endpoint.address].tables:
+        table.refresh()
+    gateway.finish(first)
+    gateway.throw = 0.1
+    assert destinations(gateway.ask("x" * 400, "and then?"))[0] == endpoint.address
 
 
 async def test_the_pod_that_really_served_is_the_one_that_learns() -> None:
