@@ -49,7 +49,7 @@ def bare_gateway(port: int, addresses: Sequence[str], servers_port: int) -> Conf
 
 def balancing_gateway(port: int, servers: Sequence[str], policy: str) -> Config:
     """Return the configuration of `bare_gateway` for servers (``ip:port``) that are chosen by another `lb_policy`."""
-    route = {"match": {"prefix": "/"}, "route": {"cluster": "servers"}}
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "servers", "timeout": "0s"}}
     sockets = (server.rpartition(":") for server in servers)
     endpoints = [{"endpoint": {"address": _address(host, int(number))}} for host, _, number in sockets]
     cluster = {

@@ -10,12 +10,14 @@ The default adds up
 so a pod with nobody waiting and nothing to compute comes before one with somebody waiting or long prompts to compute;
 among those, the emptier one; and an adapter goes where it is loaded unless that pod is much the fuller.
 
-The prefix cache's adds to these
+The prefix cache's adds up
 
-    3 * prefix_cache + overload
+    queue + kv_cache + company + prefill + lora / 2 + 3 * prefix_cache + overload
 
-and takes a few requests that run for nothing (`company` in the place of `occupancy`),
-so a prompt goes where it is cached unless that makes it wait for three times as many tokens of others as it spares the
+where a few requests that run are taken for nothing (`company` in the place of `occupancy`), and lora counts for less,
+since an adapter's prompts are cached where it is loaded.
+
+So a prompt goes where it is cached unless that makes it wait for three times as many tokens of others as it spares the
 pod.  Three times, since what is computed twice also keeps all those waiting that come after, and drives out of the
 cache what they would have found there.  From the pod that takes what spills over a prefix is cached from then on: one
 that everybody uses spreads over as many pods as it takes.
@@ -43,19 +45,18 @@ _LOAD = (
     (kv_cache, 1.0),
     (occupancy, 1.0),
     (prefill, 1.0),
-    (lora, 2.0),
 )
 _PREFIX = (
     (queue, 1.0),
     (kv_cache, 1.0),
     (company, 1.0),
     (prefill, 1.0),
-    (lora, 2.0),
+    (lora, 0.5),
     (prefix_cache, 3.0),
     (overload, 1.0),
 )
 
-DEFAULT = Profile(_FILTERS, _LOAD, cheapest)
+DEFAULT = Profile(_FILTERS, (*_LOAD, (lora, 2.0)), cheapest)
 
 PROFILES: Mapping[int, Profile] = {
     STRATEGY_DEFAULT: DEFAULT,

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from picker.decision import Request
 from picker.table import Endpoint, Table
 
-_LOADED, _ROOM, _WAITING, _FULL = 0.0, 0.2, 0.4, 1.0
+_LOADED, _ROOM, _WAITING, _FULL = 0.0, 1.0, 10.0, 20.0
 
 
 def lora(request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float] | None:
     """Work out what it takes to serve an adapter; nothing to say of a model that no pod has reported as one.
 
-    cost = 0 where the adapter is loaded; 0.2 where there is room for one more, or the pod does not say; 0.4 where
-    requests for it wait already; 1 where all places are taken by others
+    cost = 0 where the adapter is loaded; 1 where there is room for one more, or the pod does not say; 10 where requests
+    for it wait already; 20 where all places are taken by others
+
+    Room costs since each adapter that a pod takes leaves less to the others.  Where there is none a request waits until
+    all requests of one of the others are done, which under load is never.
     """
     if request.model not in table.adapters:
         return None

@@ -174,14 +174,14 @@ def test_adapters_go_where_they_are_loaded_or_can_be() -> None:
     waiting.report_adapters(frozenset("yz"), frozenset("x"), 2)
     full.report_adapters(frozenset("yz"), frozenset(), 2)
     made = table(loaded, room, waiting, full, silent)
-    assert lora(Request("x"), made, made.endpoints) == [0.0, 0.2, 0.4, 1.0, 0.2]
+    assert lora(Request("x"), made, made.endpoints) == [0, 1, 10, 20, 1]
     assert lora(Request("base"), made, made.endpoints) is None
     decision = decide(made, Request("x"))
     assert (decision.picked.address, decision.reason) == ("a", "lora")
 
 
 def test_an_adapter_does_not_pile_up_on_one_pod() -> None:
-    loaded, room = endpoint("a", waiting=1), endpoint("b")
+    loaded, room = endpoint("a", waiting=3), endpoint("b")
     loaded.report_adapters(frozenset("x"), frozenset(), 2)
     room.report_adapters(frozenset(), frozenset(), 2)
     assert order(table(loaded, room), Request("x")) == ["b", "a"]
