@@ -16,6 +16,7 @@ from picker.in_flight import InFlight
 from picker.logs import Log
 from picker.pools import Directory, address_text
 from picker.probe import Prober
+from picker.tallies import Tally
 from picker.telemetry import Telemetry
 from picker.usage import Usage
 from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry, StreamAccessLogsMessage
@@ -23,9 +24,18 @@ from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry, StreamA
 # Envoy's response_code_details where the server, and not the client or the gateway, ended the matter.
 _SERVER_TROUBLE = ("upstream_reset", "connection_failure", "connection_termination", "upstream_response_timeout")
 _UNAVAILABLE = (502, 503, 504)
+_POOL_CLUSTERS = ("inferencepool", "xinferencepool")
 _OK, _REDIRECT, _SERVER_ERROR = 200, 300, 500
 # Whatever the status: the server's answer, to its end.
 _COMPLETE = "via_upstream"
+
+
+class Names(NamedTuple):
+    """What a request was for: the pool, the model that it named, and the name that the server knows it by."""
+
+    pool: str
+    model: str
+    target: str
 
 
 class Outcome(NamedTuple):
@@ -74,11 +84,14 @@ class AccessLog:
         picked = self._record(entry, outcome)
         if picked is None:
             pool = self._directory.pool_of_cluster.get(common.upstream_cluster)
-            if pool is None or pool.stand_in:
-                # What another picker picked is that one's to tell.
+            pool_name = _pool_behind(common.upstream_cluster) if pool is None else pool.name
+            if not pool_name:
                 return
-            pool_name = pool.name
             model = target = entry.request.request_headers.get(MODEL_HEADER, "")
+            if pool is None or pool.stand_in:
+                # What another picker picked is that one's to tell; how long it took the gateway alone knows.
+                self._measure(entry, gateway, Names(pool_name, model, target), outcome, Figures.of(entry))
+                return
             self._telemetry.miss()
         else:
             pool_name, model, target = picked.pool, picked.model, picked.target
@@ -92,16 +105,11 @@ class AccessLog:
             )
         else:
             pod_picked, reason, decision_ms = "", "not asked", None
-        tally = self._telemetry.tally(gateway, common.route_name, pool_name, model, target, outcome.status)
-        tally.bodies.add(entry.request.request_body_bytes)
-        tally.answers.add(response.response_body_bytes)
-        figures.add_to(tally)
+        tally = self._measure(entry, gateway, Names(pool_name, model, target), outcome, figures)
         if picked is not None:
             tally.decision.add(picked.decision_seconds)
             if (prompt := picked.prefill or picked).chain:
                 tally.cached.add(prompt.cached)
-        if outcome.attempts > 1:
-            self._telemetry.retry(pool_name)
         self._info(
             "Request Handled",
             pool=pool_name,
@@ -127,6 +135,19 @@ class AccessLog:
             self._learn(outcome, picked, entry.request.request_body_bytes, figures.usage)
         if picked is None or not _went_smoothly(outcome, picked):
             self._suspect(outcome, picked, entry.request.path)
+
+    def _measure(
+        self, entry: HttpAccessLogEntry, gateway: str, names: Names, outcome: Outcome, figures: Figures
+    ) -> Tally:
+        """Add a request up, whoever picked."""
+        route = entry.common_properties.route_name
+        tally = self._telemetry.tally(gateway, route, names.pool, names.model, names.target, outcome.status)
+        tally.bodies.add(entry.request.request_body_bytes)
+        tally.answers.add(entry.response.response_body_bytes)
+        figures.add_to(tally)
+        if outcome.attempts > 1:
+            self._telemetry.retry(names.pool)
+        return tally
 
     def _learn(self, outcome: Outcome, picked: Picked, body: int, usage: Usage | None) -> None:
         """Take in what was served: the prompt's length (bytes), and who has it cached, whichever was picked."""
@@ -167,6 +188,15 @@ class AccessLog:
             member = self._directory.members.get(picked.prefill.decision.picked.address)
             if member is not None:
                 self._prober.suspect(member.endpoint, path)
+
+
+def _pool_behind(cluster: str) -> str:
+    """Name the pool of a cluster of which we were told nothing, another picker's; "" where it is no pool's.
+
+    The control plane names such a cluster by the pool's kind, namespace and name.
+    """
+    kind, _, name = cluster.partition("/")
+    return name if kind in _POOL_CLUSTERS and name.count("/") == 1 else ""
 
 
 def _cached(picked: Picked | None) -> float | None:

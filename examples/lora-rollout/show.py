@@ -43,7 +43,7 @@ async def _find_picker(example: Example, findings: Findings, answer: Answer) -> 
     """See that the pool's own picker writes the line about a request, and that the gateway's own is not asked."""
     line = await example.handled(answer)
     seen = f"{line['pod_picked']}, to serve {line['target_model']}"
-    asked = await example.picker_metric("requests_total", pool="default/mistral")
+    asked = await example.picker_metric("decisions_total", pool="default/mistral")
     ok = line["pod_served"] == f"default/{answer.pod}" and line["target_model"] == answer.model and not asked
     findings.add("the pool's own picker chooses the pod and draws the adapter", seen, ok=ok)
 

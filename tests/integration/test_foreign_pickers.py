@@ -11,6 +11,7 @@ import grpc.aio
 import kinds
 import pytest
 from oracle import certificate, oracle
+from picker_metrics import scrape
 from running import Running, Start, until
 
 from resources import STRATEGY_ANNOTATION
@@ -283,3 +284,29 @@ async def test_a_picker_s_deployment_is_simulated_by_ours(start: Start, tmp_path
         return (await ask(running, {}, model="chat"))[0] == 200
 
     await until(is_back, 20)
+
+
+async def test_what_another_picker_s_requests_took_is_measured_all_the_same(start: Start, tmp_path: Path) -> None:
+    write(tmp_path)
+    async with oracle() as other:
+        service = kinds.picker_service("oracle", protocol="kubernetes.io/h2c")
+        kinds.write(tmp_path / "picker.yaml", service, kinds.picker_slice("oracle", other.port))
+        kinds.write(tmp_path / "pool.yaml", kinds.picked_pool("theirs", "chat", "oracle"))
+        rule = kinds.rule(kinds.to_pool("theirs"), model="base")
+        kinds.write(tmp_path / "route.yaml", kinds.route("route", rule))
+        running = await start(tmp_path)
+        address = next(iter((await running.pods("default/theirs")).values()))
+        for options in ({}, {"stream": True, "stream_options": {"include_usage": True}}):
+            status, headers, body = await ask(running, {"x-wish": address}, **options)
+            assert (status, headers["x-served"]) == (200, address), body
+        assert len(other.asked) == 2
+        labels = {"gateway": "default/edge", "pool": "default/theirs"}
+
+        async def measured() -> bool:
+            samples = await scrape(running)
+            output = samples.total("gen_ai_client_token_usage_sum", **labels, gen_ai_token_type="output")  # noqa: S106
+            first = samples.total("gen_ai_server_time_to_first_token_seconds_count", **labels)
+            requests = samples.total("pointsman_picker_requests_total", pool="default/theirs", status="200")
+            return (output, first, requests) == (6, 1, 2)
+
+        await until(measured, 10)
