@@ -63,7 +63,8 @@ def sources(host: ir.VirtualHost) -> Sources:
             found |= {
                 (pool.name, expression): pool.seat
                 for pool in rule.pools
-                if pool.picker is None and pool.unlisted != "refused"
+                # Of other pickers' pools ours knows those for which it stands in.
+                if (pool.picker is None or pool.stand_in) and pool.unlisted != "refused"
             }
     seat = next(iter(found.values()), None)
     pools = tuple(pool for pool, place in found.items() if place == seat)
