@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-# gRPC's handlers for fork() may abort the child of a test process in which gRPC runs; children here only start programs.
+# gRPC's handlers for fork() may abort the child of a process in which gRPC runs; children here only start programs.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
