@@ -13,13 +13,11 @@ from rich.table import Table
 
 from benchmarks.report import machine
 from benchmarks.scheduling.outcome import Figures, figures
-from benchmarks.scheduling.runs import Run
+from benchmarks.scheduling.runs import LATE, Run
 from benchmarks.scheduling.traces import Slo
 
 OURS = "Pointsman"
 
-# How late (seconds) the load generator or a server may be, 99 of 100, before the machine is to blame and no router.
-_LATE = 0.1
 # Cores: the fleet and the load generator have one thread each.
 _BUSY = 0.8
 
@@ -126,9 +124,9 @@ def doubts(found: Sequence[Line]) -> list[str]:
     texts = []
     for line in found:
         name = f"{line.trace}, {line.family}, {line.router}"
-        if line.lateness > _LATE:
+        if line.lateness > LATE:
             texts.append(f"{name}: requests were sent up to {line.lateness * 1e3:.0f} ms late: lower --load")
-        if line.servers_late > _LATE:
+        if line.servers_late > LATE:
             texts.append(f"{name}: servers took up to {line.servers_late * 1e3:.0f} ms to answer at all")
         texts += [
             f"{name}: {role} used {line.cpu[role]:.2f} cores: it was the limit"

@@ -17,6 +17,9 @@ from benchmarks.scheduling.outcome import Outcome
 from benchmarks.scheduling.routers import Router, Running
 from benchmarks.scheduling.traces import Trace, hello
 
+LATE = 0.1
+"""How late (seconds) the load generator or a server may be, 99 of 100, before the machine is to blame and no router."""
+
 _PATIENCE = 90.0
 _OK = 200
 
@@ -41,6 +44,11 @@ class Run:
     lateness: float
     servers_late: float
     cpu: Mapping[str, float]
+
+    @property
+    def disturbed(self) -> float:
+        """How late the load generator or a server was, whichever was later (seconds)."""
+        return max(self.lateness, self.servers_late)
 
 
 async def run(router: Router, trace: Trace, fleet: Fleet, seed: int) -> Run:

@@ -1,7 +1,8 @@
 """What is asked when: traces that are the same for every router, made from a seed alone.
 
-Requests arrive by a Poisson process, whatever becomes of those before (an open loop).  Lengths are in the simulator's
-tokens, four bytes each.
+Requests arrive by a Poisson process, whatever becomes of those before (an open loop); conversations do, and people read
+for 2.5 s in the mean before the next round.  Lengths are in the simulator's tokens, four bytes each.  The rates are
+about those at which routers that know nothing begin to fail.
 
 shared-prefixes   48 instructions of 1,000 to 3,000 tokens, the n-th asked for 1/n as often as the first, each time with
                   a question of 50 to 300 tokens of its own
@@ -198,8 +199,8 @@ def _lora(die: Random, rate: float, seconds: float) -> Iterator[Arrival]:
 
 
 _KINDS: Mapping[str, _Kind] = {
-    "shared-prefixes": _Kind(24.0, _shared_prefixes),
-    "multi-turn": _Kind(24.0, _multi_turn),
+    "shared-prefixes": _Kind(36.0, _shared_prefixes),
+    "multi-turn": _Kind(28.0, _multi_turn),
     "mixed": _Kind(24.0, _mixed),
-    "lora": _Kind(24.0, _lora),
+    "lora": _Kind(28.0, _lora),
 }

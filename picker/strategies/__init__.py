@@ -12,13 +12,13 @@ among those, the emptier one; and an adapter goes where it is loaded unless that
 
 The prefix cache's adds up
 
-    queue + kv_cache + company + prefill + lora / 2 + 3 * prefix_cache + overload
+    queue + kv_cache + company + prefill + lora / 2 + 4 * prefix_cache + overload
 
 where a few requests that run are taken for nothing (`company` in the place of `occupancy`), and lora counts for less,
 since an adapter's prompts are cached where it is loaded.
 
-So a prompt goes where it is cached unless that makes it wait for three times as many tokens of others as it spares the
-pod.  Three times, since what is computed twice also keeps all those waiting that come after, and drives out of the
+So a prompt goes where it is cached unless that makes it wait for four times as many tokens of others as it spares the
+pod.  Four times, since what is computed twice also keeps all those waiting that come after, and drives out of the
 cache what they would have found there.  From the pod that takes what spills over a prefix is cached from then on: one
 that everybody uses spreads over as many pods as it takes.
 """
@@ -45,6 +45,7 @@ _LOAD = (
     (kv_cache, 1.0),
     (occupancy, 1.0),
     (prefill, 1.0),
+    (lora, 2.0),
 )
 _PREFIX = (
     (queue, 1.0),
@@ -52,11 +53,11 @@ _PREFIX = (
     (company, 1.0),
     (prefill, 1.0),
     (lora, 0.5),
-    (prefix_cache, 3.0),
+    (prefix_cache, 4.0),
     (overload, 1.0),
 )
 
-DEFAULT = Profile(_FILTERS, (*_LOAD, (lora, 2.0)), cheapest)
+DEFAULT = Profile(_FILTERS, _LOAD, cheapest)
 
 PROFILES: Mapping[int, Profile] = {
     STRATEGY_DEFAULT: DEFAULT,

@@ -202,7 +202,7 @@ def test_the_log_says_what_decided() -> None:
     assert decision.reason == "prefix_cache"
     assert decision.trace is not None
     # Six blocks of 64 bytes, which is 96 tokens.
-    assert [row["prefix_cache"] for row in decision.trace.rows()] == [0.0, *[round(3 * 96 / 1024, 3)] * 3]
+    assert [row["prefix_cache"] for row in decision.trace.rows()] == [0.0, *[round(4 * 96 / 1024, 3)] * 3]
     assert decision.picked.address == first
 
 
