@@ -27,8 +27,12 @@ lint: $(READY)
 fast: $(READY)
 	$(BIN)/python -m pytest tests --ignore tests/integration --ignore tests/kubernetes -n auto
 
+# Takes a quarter of an hour; the figures and what they mean are in docs/performance.md.
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.decision
+	$(BIN)/python -m benchmarks.scraping
+	$(BIN)/python -m benchmarks.memory
 
 # The Gateway API's suite on a cluster of its own. ARGS='--run-test NAME' and others: see tests/kubernetes/conformance.py.
 conformance: $(READY)

@@ -6,13 +6,14 @@ Exit status: 0 measured (whether or not the targets are reached), 1 requests fai
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
 from benchmarks import load, measure, peers, report
-from benchmarks.scene import FINDERS, STRATEGIES, Wanted, scene
+from benchmarks.scene import FINDERS, STRATEGIES, Wanted, on_stage, stage, subjects
 from pointsman.failure import Failure
 
 _PODS = (4, 32, 256)
@@ -78,15 +79,32 @@ def _run(program: str, plan: measure.Plan, arguments: argparse.Namespace, consol
             {} if arguments.no_peers else _install(Path(folder), console),
         )
         for pods in arguments.pods:
-            with scene(pods, wanted) as (bare, lines):
-                cases = tuple(measure.cases(pods, alone=pods == min(arguments.pods)))
-                if console.is_terminal:
-                    with console.status("") as status:
-                        samples += measure.measure(program, bare, lines, plan, cases, status.update)
-                else:
-                    samples += measure.measure(program, bare, lines, plan, cases, lambda _: None)
-                console.print(report.memory(pods, lines))
+            cases = tuple(measure.cases(pods, alone=pods == min(arguments.pods)))
+            with stage(pods) as set_up:
+                # Whether the servers are fast enough shows as well beside the first subject as beside all.
+                checks = [set_up.alone]
+                for subject in subjects(set_up, wanted):
+                    with on_stage(subject) as lines:
+                        told = f"{pods} pods, {subject.name}"
+                        samples += _measure(program, set_up.bare, [*lines, *checks], plan, cases, console, told)
+                        console.print(f"{told}: {report.memory(lines)}")
+                    checks = []
     return samples
+
+
+def _measure(
+    program: str,
+    bare: measure.Line,
+    lines: list[measure.Line],
+    plan: measure.Plan,
+    cases: Sequence[measure.Case],
+    console: Console,
+    told: str,
+) -> list[measure.Sample]:
+    if not console.is_terminal:
+        return measure.measure(program, bare, lines, plan, cases, lambda _: None)
+    with console.status(told) as status:
+        return measure.measure(program, bare, lines, plan, cases, lambda now: status.update(f"{told}: {now}"))
 
 
 def _install(folder: Path, console: Console) -> dict[str, Path]:

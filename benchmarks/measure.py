@@ -92,9 +92,7 @@ def measure(
         if number % 2:
             present.reverse()
         for case in cases:
-            told(
-                f"{case.pods} pods, round {number + 1} of {plan.rounds}: {case.prompt}, {case.connections} connections"
-            )
+            told(f"round {number + 1} of {plan.rounds}: {case.prompt}, {case.connections} connections")
             taken = [_sample(program, line, case, plan, number) for line in present]
             base = next(sample.rate for sample in taken if sample.line == bare.name)
             samples += [_with_ratio(sample, base) for sample in taken]

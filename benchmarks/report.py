@@ -60,17 +60,14 @@ def verdicts(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def memory(pods: int, lines: Sequence[Line]) -> str:
-    """Say how much memory each process that routes had at most."""
-    said = {}
-    for line in lines:
-        for role in ("envoy", "picker", "peer"):
-            size = peak_bytes(line.pids[role]) if role in line.pids else None
-            if size is not None:
-                said[f"{role} of {line.name}"] = f"{size / 2**20:.0f}"
-    # Envoy and picker are the same for all strategies.
-    shown = ", ".join(f"{name} {size}" for name, size in said.items() if "PREFIX" not in name and "renamed" not in name)
-    return f"{pods} pods, peak memory (MiB): {shown}"
+def memory(lines: Sequence[Line]) -> str:
+    """Say how much memory the processes that route have had at most."""
+    sizes = {
+        role: size
+        for role, pid in lines[0].pids.items()
+        if role in ("envoy", "picker", "peer") and (size := peak_bytes(pid)) is not None
+    }
+    return "at most " + ", ".join(f"{role} {size / 2**20:.0f} MiB" for role, size in sizes.items())
 
 
 def write(path: Path, plan: Plan, samples: Sequence[Sample], results: Sequence[Result]) -> None:

@@ -5,7 +5,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +45,61 @@ class Wanted:
     installed: Mapping[str, Path] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something to measure: `start` starts it among processes, with a folder of its own, and returns its lines."""
+
+    name: str
+    start: Callable[[Processes, Path], list[measure.Line]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Model servers and the bare gateway before them, which stay; `bare` and `alone` are their lines."""
+
+    bare: measure.Line
+    alone: measure.Line
+    hosts: Sequence[str]
+    port: int
+
+    @property
+    def always(self) -> Mapping[str, int]:
+        """The processes that take part in every line."""
+        return self.alone.pids
+
+
 @contextmanager
-def scene(pods: int, wanted: Wanted) -> Iterator[tuple[measure.Line, list[measure.Line]]]:
-    """Start everything; yield the bare gateway's line and the others.  RuntimeError when something does not serve."""
+def stage(pods: int) -> Iterator[Stage]:
+    """Start model servers and the bare gateway.  RuntimeError when something does not serve."""
     with TemporaryDirectory(prefix="pointsman-bench-") as name, Processes(Path(name)) as processes:
-        yield _start(processes, Path(name), pods, wanted)
+        folder, hosts = Path(name), addresses(pods)
+        port, bare_port = free_port(hosts[0]), free_port()
+        servers = _envoy(processes, folder, "servers", envoys.model_servers(hosts, port))
+        gateway = _envoy(processes, folder, "envoy", envoys.bare_gateway(bare_port, hosts, port))
+        always = {"servers": servers.process.pid}
+        alone = measure.Line(SERVERS, f"http://{hosts[0]}:{port}{_PATH}", manifests.PLAIN, always, check=True)
+        _await(servers, alone.url, alone.model)
+        pids = {"envoy": gateway.process.pid, **always}
+        bare = measure.Line(BARE, f"http://127.0.0.1:{bare_port}{_PATH}", manifests.PLAIN, pids)
+        _await(gateway, bare.url, bare.model)
+        yield Stage(bare, alone, hosts, port)
+
+
+@contextmanager
+def on_stage(subject: Subject) -> Iterator[list[measure.Line]]:
+    """Start a subject; it runs alone, so that nobody else's scrapes are the servers' business."""
+    with TemporaryDirectory(prefix="pointsman-bench-") as name, Processes(Path(name)) as processes:
+        yield subject.start(processes, Path(name))
+
+
+def subjects(stage: Stage, wanted: Wanted) -> Iterator[Subject]:
+    """Yield what is to be measured before the servers of a stage."""
+    checkouts = {"": _HERE} if wanted.beside is None else {"": _HERE, " (beside)": wanted.beside.resolve()}
+    for finder in wanted.finders:
+        for said, checkout in checkouts.items():
+            yield Subject(finder + said, _pointsman(stage, checkout, finder, wanted.strategies, said))
+    for package, python in wanted.installed.items():
+        yield Subject(package, _peer(stage, python, package))
 
 
 def addresses(pods: int) -> list[str]:
@@ -57,64 +107,39 @@ def addresses(pods: int) -> list[str]:
     return [f"127.1.{number // 250}.{number % 250 + 1}" for number in range(pods)]
 
 
-def _start(processes: Processes, folder: Path, pods: int, wanted: Wanted) -> tuple[measure.Line, list[measure.Line]]:
-    hosts = addresses(pods)
-    port, bare_port = free_port(hosts[0]), free_port()
-    servers = _envoy(processes, folder, "servers", envoys.model_servers(hosts, port))
-    gateway = _envoy(processes, folder, "envoy", envoys.bare_gateway(bare_port, hosts, port))
-    always = {"servers": servers.process.pid}
-    alone = measure.Line(SERVERS, f"http://{hosts[0]}:{port}{_PATH}", manifests.PLAIN, always, check=True)
-    _await(servers, alone.url, alone.model)
-    bare = measure.Line(
-        BARE, f"http://127.0.0.1:{bare_port}{_PATH}", manifests.PLAIN, {"envoy": gateway.process.pid, **always}
-    )
-    _await(gateway, bare.url, bare.model)
-    lines: list[measure.Line] = []
-    for checkout, said in ((_HERE, ""), *([] if wanted.beside is None else [(wanted.beside.resolve(), " (beside)")])):
-        for finder in wanted.finders:
-            own = folder / f"{finder}{said}"
-            own.mkdir()
-            lines += _pointsman(processes, own, checkout, finder, wanted.strategies, hosts, port, always, said)
-    for package, python in wanted.installed.items():
-        lines.append(_peer(processes, python, package, hosts, port, always))
-    return bare, [*lines, alone]
-
-
 def _pointsman(
-    processes: Processes,
-    folder: Path,
-    checkout: Path,
-    finder: str,
-    strategies: Sequence[str],
-    hosts: Sequence[str],
-    hosts_port: int,
-    always: Mapping[str, int],
-    said: str,
-) -> list[measure.Line]:
-    port = free_port()
-    manifests.write(folder, port=port, pods=hosts, pods_port=hosts_port)
-    options = ("--model-finder", finder, "--concurrency", "1")
-    argv = (sys.executable, "-m", "pointsman", "up", str(folder), *options)
-    up = processes.start("up", argv, folder=checkout, environment={"PYTHONPATH": str(checkout)})
-    url = f"http://127.0.0.1:{port}{_PATH}"
-    for model in STRATEGIES.values():
-        _await(up, url, model)
-    _refuses_unknown(url)
-    pids = {**parts(up), **always}
-    return [measure.Line(f"{each}, {finder}{said}", url, STRATEGIES[each], pids) for each in strategies]
+    stage: Stage, checkout: Path, finder: str, strategies: Sequence[str], said: str
+) -> Callable[[Processes, Path], list[measure.Line]]:
+    def start(processes: Processes, folder: Path) -> list[measure.Line]:
+        port = free_port()
+        served = folder / "manifests"
+        served.mkdir()
+        manifests.write(served, port=port, pods=stage.hosts, pods_port=stage.port)
+        options = ("--model-finder", finder, "--concurrency", "1")
+        argv = (sys.executable, "-m", "pointsman", "up", str(served), *options)
+        up = processes.start("up", argv, folder=checkout, environment={"PYTHONPATH": str(checkout)})
+        url = f"http://127.0.0.1:{port}{_PATH}"
+        for model in STRATEGIES.values():
+            _await(up, url, model)
+        _refuses_unknown(url)
+        pids = {**parts(up), **stage.always}
+        return [measure.Line(f"{each}, {finder}{said}", url, STRATEGIES[each], pids) for each in strategies]
+
+    return start
 
 
-def _peer(
-    processes: Processes, python: Path, package: str, hosts: Sequence[str], hosts_port: int, always: Mapping[str, int]
-) -> measure.Line:
-    port = free_port()
-    servers = [f"http://{host}:{hosts_port}" for host in hosts]
-    argv = peers.command(python, package, port=port, metrics_port=free_port(), servers=servers)
-    child = processes.start(package, argv, environment=peers.ENVIRONMENT)
-    url = f"http://127.0.0.1:{port}{_PATH}"
-    _await(child, url, manifests.PLAIN)
-    name = f"{package} {peers.version(python, package)}"
-    return measure.Line(name, url, manifests.PLAIN, {"peer": child.process.pid, **always})
+def _peer(stage: Stage, python: Path, package: str) -> Callable[[Processes, Path], list[measure.Line]]:
+    def start(processes: Processes, _folder: Path) -> list[measure.Line]:
+        port = free_port()
+        servers = [f"http://{host}:{stage.port}" for host in stage.hosts]
+        argv = peers.command(python, package, port=port, metrics_port=free_port(), servers=servers)
+        child = processes.start(package, argv, environment=peers.ENVIRONMENT)
+        url = f"http://127.0.0.1:{port}{_PATH}"
+        _await(child, url, manifests.PLAIN)
+        pids = {"peer": child.process.pid, **stage.always}
+        return [measure.Line(f"{package} {peers.version(python, package)}", url, manifests.PLAIN, pids)]
+
+    return start
 
 
 def _envoy(processes: Processes, folder: Path, role: str, config: envoys.Config) -> Child:

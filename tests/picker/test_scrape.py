@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+import pytest
 from picker_worlds import Pod, pods
 
 from picker.decision import Decision, Request
@@ -77,6 +78,11 @@ def begin(rim: Rim, table: Table) -> None:
     decision = DEFAULT.decide(Request(), table, lambda: 0.0)
     assert isinstance(decision, Decision)
     rim.in_flight.begin(Picked(str(len(rim.in_flight)), "p", "m", "m", decision, began=rim.now))
+
+
+@pytest.mark.parametrize(("pods_", "interval"), [(1, 0.1), (20, 0.1), (32, 0.16), (100, 0.16), (120, 0.18), (400, 0.6)])
+def test_many_pods_are_asked_less_often(pods_: int, interval: float) -> None:
+    assert ScrapeTimes().while_in_use(pods_) == pytest.approx(interval)
 
 
 async def test_the_table_says_what_the_pods_say() -> None:
