@@ -1,7 +1,7 @@
 """Rounds of load: in each round every line is measured once in every case, next to the bare gateway."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from benchmarks import load, prompts
@@ -48,6 +48,7 @@ class Sample:
     p99: float
     cpu: Mapping[str, float]
     ratio: float = 0.0
+    check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,9 @@ def results(samples: Sequence[Sample]) -> list[Result]:
     together: dict[tuple[Case, str], list[Sample]] = {}
     for sample in samples:
         together.setdefault((sample.case, sample.line), []).append(sample)
-    lines = dict.fromkeys(sample.line for sample in samples)
+    checks = {sample.line for sample in samples if sample.check}
+    # Checks are shown last, though they are measured beside the first subject.
+    lines = sorted(dict.fromkeys(sample.line for sample in samples), key=lambda line: line in checks)
     cases = dict.fromkeys(sample.case for sample in samples)
     return [_result(together[case, line]) for case in cases for line in lines if (case, line) in together]
 
@@ -118,13 +121,11 @@ def _sample(program: str, line: Line, case: Case, plan: Plan, number: int) -> Sa
         began, ended = before[role], cpu_seconds(pid)
         if began is not None and ended is not None:
             cpu[role] = (ended - began) * 1e6 / answered.requests
-    return Sample(line.name, case, number, answered.rate, answered.p50, answered.p99, cpu)
+    return Sample(line.name, case, number, answered.rate, answered.p50, answered.p99, cpu, check=line.check)
 
 
 def _with_ratio(sample: Sample, base: float) -> Sample:
-    return Sample(
-        sample.line, sample.case, sample.round, sample.rate, sample.p50, sample.p99, sample.cpu, sample.rate / base
-    )
+    return replace(sample, ratio=sample.rate / base)
 
 
 def _result(samples: Sequence[Sample]) -> Result:
