@@ -82,20 +82,23 @@ class AccessLog:
             response.response_code_details,
         )
         picked = self._record(entry, outcome)
+        figures = Figures.of(entry)
         if picked is None:
             pool = self._directory.pool_of_cluster.get(common.upstream_cluster)
             pool_name = _pool_behind(common.upstream_cluster) if pool is None else pool.name
             if not pool_name:
                 return
-            model = target = entry.request.request_headers.get(MODEL_HEADER, "")
+            model = entry.request.request_headers.get(MODEL_HEADER, "")
             if pool is None or pool.stand_in:
                 # What another picker picked is that one's to tell; how long it took the gateway alone knows.
-                self._measure(entry, gateway, Names(pool_name, model, target), outcome, Figures.of(entry))
+                self._measure(entry, gateway, Names(pool_name, model, figures.model or model), outcome, figures)
                 return
+            # Nobody has renamed the model: the answer names it where the request was not looked into.
+            model = target = model or figures.model
             self._telemetry.miss()
         else:
-            pool_name, model, target = picked.pool, picked.model, picked.target
-        figures = Figures.of(entry)
+            pool_name, model = picked.pool, picked.model or figures.model
+            target = picked.target or figures.model
         if picked is not None:
             decision = picked.decision
             pod_picked, reason, decision_ms = (

@@ -10,12 +10,12 @@ from picker.usage import Usage, read
 from protos.pointsman.envoy.v1.access_log_pb2 import HttpAccessLogEntry
 
 # Where Envoy was told to put these (translators.headers).
-_USAGE, _FIRST_BYTE = "usage", "first_byte_us"
+_USAGE, _ANSWERED, _FIRST_BYTE = "usage", "model", "first_byte_us"
 _STREAM = "text/event-stream"
 
 
 class Figures(NamedTuple):
-    """Times in seconds, the tokens if the answer told them, and whether it streamed.
+    """Times in seconds, the tokens and the model if the answer told them, and whether it streamed.
 
     `first` is the time to the first byte of the answer's body.
     """
@@ -24,19 +24,22 @@ class Figures(NamedTuple):
     first: float | None
     usage: Usage | None
     streamed: bool
+    model: str = ""
 
     @classmethod
     def of(cls, entry: HttpAccessLogEntry) -> Figures:
         """Read an entry."""
         common = entry.common_properties
-        usage = None
+        usage, model = None, ""
         if NAMESPACE in common.metadata.filter_metadata:
             fields = common.metadata.filter_metadata[NAMESPACE].fields
             if _USAGE in fields:
                 usage = read(fields[_USAGE].string_value)
+            if _ANSWERED in fields:
+                model = fields[_ANSWERED].string_value
         streamed = entry.response.response_headers.get("content-type", "").startswith(_STREAM)
         duration = common.duration
-        return cls(duration.seconds + duration.nanos * 1e-9, _first_byte(entry), usage, streamed)
+        return cls(duration.seconds + duration.nanos * 1e-9, _first_byte(entry), usage, streamed, model)
 
     @property
     def per_token(self) -> float | None:

@@ -63,8 +63,12 @@ class Rules(Struct, frozen=True):
         return bool(self.models or self.rewrites) or self.unlisted == _REFUSED
 
     def names(self, model: str) -> bool:
-        """Whether an InferenceModel or a rewrite names the model."""
-        return model in self.models or any(model in rewrite.models for rewrite in self.rewrites)
+        """Whether an InferenceModel or a rewrite names the model, be it as a target."""
+        if model in self.models:
+            return True
+        if any(model in rewrite.models or model in rewrite.targets.names for rewrite in self.rewrites):
+            return True
+        return any(model in known.targets.names for known in self.models.values())
 
     def target(self, model: str, dice: Callable[[], float]) -> str:
         """Draw the name under which servers know the model."""

@@ -52,8 +52,8 @@ class Telemetry:
     def tally(self, gateway: str, route: str, pool: str, model: str, target: str, status: int) -> Tally:
         """Count a finished request, and return where its figures are to be added."""
         label = self._label(pool, model)
-        # A target is the configuration's word, unless it is the model itself.
-        shown = label if target == model else target
+        # A target is the configuration's word, unless it is the model itself or another picker's.
+        shown = label if target == model else self._label(pool, target)
         tally = self._tallies.of(Key(gateway, route, pool, label, shown, status))
         tally.count += 1
         return tally

@@ -47,6 +47,9 @@ POINTSMAN = "pointsman"
 USAGE = "usage"
 """In our own metadata of a request: the object `usage` of the answer's JSON, as text."""
 
+ANSWERED = "model"
+"""In our own metadata of a request: the model that the answer names."""
+
 FIRST_BYTE = "first_byte_us"
 """A tag of a log entry: microseconds from the request's first byte to that of the answer's body."""
 

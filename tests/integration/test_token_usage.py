@@ -100,7 +100,8 @@ async def running(
     kinds.write(folder / "route.yaml", kinds.route("route", *rules))
     # Not by its model: Envoy's AI Protocol Manager writes anew what answers a request that it examined.
     scripted = kinds.route("scripted", kinds.rule(kinds.to_pool("told")), hostnames=["told.example.com"])
-    kinds.write(folder / "scripted-route.yaml", scripted)
+    plain = kinds.route("plain", kinds.rule(kinds.to_pool("plain")), hostnames=["plain.example.com"])
+    kinds.write(folder / "other-routes.yaml", scripted, plain)
     return await start_shared(folder, finder=request.param)
 
 
@@ -206,17 +207,18 @@ async def test_wherever_the_usage_stands_it_is_found_and_what_passes_stays_as_it
 
 async def test_the_first_token_is_not_the_headers(running: Running, script: tuple[Script, int]) -> None:
     """A server that streams sends its headers at once."""
-    token = chunk(choices=[{"index": 0, "delta": {"content": "x"}}])
+    token = chunk(model="scripted", choices=[{"index": 0, "delta": {"content": "x"}}])
     steps: list[bytes | float] = [FIRST, token]
     for _ in range(4):
         steps += [NEXT, token]
     script[0].pieces, script[0].headers = [*steps, LAST, DONE], {"content-type": STREAM}
-    # Nothing tells the picker which model: the pool has none declared, and it is not sent bodies.
-    labels = {"pool": "default/told", "gen_ai_request_model": "none", "gen_ai_response_model": "none"}
+    # The server names a model that nobody has declared and that it does not list.
+    labels = {"pool": "default/told", "gen_ai_request_model": "other", "gen_ai_response_model": "other"}
     first, each = "gen_ai_server_time_to_first_token_seconds", "gen_ai_server_time_per_output_token_seconds"
     before = await scrape(running)
     request_id, _ = await ask(running, "scripted")
     line = await running.handled(request_id)
+    assert (line["model"], line["target_model"]) == ("scripted", "scripted")
     assert float(str(line["ttft_ms"])) >= FIRST * 1e3
     assert float(str(line["tpot_ms"])) >= NEXT * 1e3
     spent = float(str(line["duration_ms"]))
@@ -262,3 +264,27 @@ async def test_tokens_are_counted_under_all_names(running: Running) -> None:
     assert grown("inference_model_output_tokens_sum") == 7
     assert grown("inference_model_normalized_time_per_output_token_seconds_count") == 1
     assert grown("inference_model_request_total") == 1
+
+
+async def test_the_answer_names_the_model_where_nobody_has_looked_for_it(running: Running) -> None:
+    """No rule and no object makes a difference by the model, so that the request's body is not read."""
+    labels = {"pool": "default/plain", "gen_ai_request_model": "base", "gen_ai_response_model": "base"}
+    body = {"model": "base", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+    headers = {"host": "plain.example.com"}
+
+    async def counted() -> float:
+        return (await scrape(running)).total("gen_ai_server_request_duration_seconds_count", **labels)
+
+    before = await counted()
+    for stream in (False, True):
+        request = {**body, "stream": stream}
+        async with running.session.post(f"{running.url}/v1/chat/completions", json=request, headers=headers) as answer:
+            await answer.read()
+            assert answer.status == 200
+            line = await running.handled(answer.headers["x-request-id"])
+            assert (line["model"], line["target_model"]) == ("base", "base")
+
+    async def both() -> bool:
+        return await counted() == before + 2
+
+    await until(both, 10)

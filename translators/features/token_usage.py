@@ -1,4 +1,4 @@
-"""Reading from an answer how many tokens it took: what its JSON, or a stream's last event, says as `usage`.
+"""Reading from an answer which model gave it and how many tokens it took: what its JSON, or a stream's events, say.
 
 A few lines of Lua watch the answer pass, hold nothing back and keep only its end. What they find goes with the
 request's metadata to the access log, so that the picker is told once and has nothing to do for each event of a stream.
@@ -16,15 +16,15 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager i
 from envoy_data_plane.google.protobuf import Any
 
 from translators.emit.packing import http_filter, pack
-from translators.headers import POINTSMAN, USAGE
+from translators.headers import ANSWERED, POINTSMAN, USAGE
 from translators.settings import Settings
 
 NAME = "envoy.filters.http.lua/usage"
 
 _SCRIPT = "usage"
 _LUA = f"""\
--- `usage` stands near the end: of each of the last pieces no more than its end is kept.
-local KEPT, PIECES = 4096, 8
+-- `model` stands near the beginning, and `usage` near the end: of each of the last pieces no more than its end is kept.
+local BEGINNING, KEPT, PIECES = 512, 4096, 8
 
 function envoy_on_response(handle)
   local kind = handle:headers():get("content-type")
@@ -35,6 +35,12 @@ function envoy_on_response(handle)
   for piece in handle:bodyChunks() do
     local length = piece:length()
     if length > 0 then
+      if count == 0 then
+        local model = piece:getBytes(0, math.min(length, BEGINNING)):match('"model"%s*:%s*"([^"\\\\]+)"')
+        if model then
+          handle:streamInfo():dynamicMetadata():set("{POINTSMAN}", "{ANSWERED}", model)
+        end
+      end
       local from = length > KEPT and length - KEPT or 0
       pieces[count % PIECES + 1] = piece:getBytes(from, length - from)
       count = count + 1
