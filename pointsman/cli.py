@@ -213,6 +213,26 @@ def _infrastructure(advertise: str, envoy_image: str, image: str, namespace: str
     )
 
 
+@app.command()
+def status(
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="Its --admin address: HOST:PORT or unix:PATH; `up` prints it.")
+    ] = "127.0.0.1:19000",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how a running control plane stands: gateways, routes, pools, and what each proxy has accepted."""
+    from pointsman.status import ask, show
+
+    found = asyncio.run(ask(address))
+    if as_json:
+        import orjson
+
+        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+    else:
+        show(found)
+
+
 @app.command("drain-envoy")
 def drain_envoy(
     *,

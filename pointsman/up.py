@@ -80,7 +80,7 @@ async def _follow(installation: Installation, report: Report, output: Output) ->
 
 def _addresses(installation: Installation) -> list[str]:
     return [
-        f"status http://{installation.admin}/status",
+        f"status http://{installation.admin}/status, or: pointsman status {installation.admin}",
         f"metrics http://{installation.admin}/metrics (control plane), http://{installation.metrics}/metrics (picker)",
         "Ctrl-C ends it",
     ]

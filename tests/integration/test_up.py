@@ -1,5 +1,6 @@
 """`pointsman up` as its user runs it: how it starts, what it says, and what is left when it ends."""
 
+import json
 import os
 import shutil
 import signal
@@ -111,6 +112,12 @@ def test_it_says_where_the_gateway_is_and_leaves_nothing_behind(
         assert f"listener llm-gw: http://127.0.0.1:{port}\n" in printed
         assert "pool default/qwen-pool: models qwen\n" in printed
         assert f"curl http://127.0.0.1:{port}/v1/chat/completions" in printed
+        (command,) = (line.partition("or: ")[2].split() for line in up.printed if line.startswith("status "))
+        done = subprocess.run([*COMMAND[:-1], *command[1:], "--json"], capture_output=True, check=True)
+        assert {each["node"]: each["in_sync"] for each in json.loads(done.stdout)["proxies"]} == {
+            "envoy": True,
+            "picker": True,
+        }
         end(up, number)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import cluster_images
 import pytest
 import yaml
 from controllers import CLASS, NAMES, PATIENCE, Controller
@@ -87,6 +88,10 @@ def test_a_gateway_gets_envoys_an_address_and_its_routes(address: str, shop: Clu
     label = "gateway.networking.k8s.io/gateway-name=front"
     kinds = {each["kind"] for each in shop.get("all,cm,sa", "-l", label, namespace=NAMESPACE)["items"]}
     assert {"Deployment", "Service", "ConfigMap", "ServiceAccount", "Pod"} <= kinds
+    told = json.loads(shop.run([*cluster_images.PROGRAM, "status", controller.admin, "--json"]))
+    assert [each["troubles"] for each in told["gateways"] if each["name"] == f"{NAMESPACE}/front"] == [[]]
+    (envoy,) = [each for each in told["proxies"] if each["group"] == f"{NAMESPACE}/front"]
+    assert (envoy["role"], envoy["types"]["Listener"]["held"]) == ("envoy", 1)
 
 
 def test_a_gateway_that_is_deleted_leaves_nothing(shop: Cluster, controller: Controller) -> None:
