@@ -1,4 +1,4 @@
-"""Builds the Kubernetes, etcd and conformance binaries from the pinned Go modules in gomods/."""
+"""Builds the Kubernetes, etcd, Helm and conformance binaries from the pinned Go modules in gomods/."""
 
 import fcntl
 import os
@@ -14,9 +14,11 @@ from .config import CACHE, PACKAGE, binary
 KUBERNETES = re.findall(r"k8s\.io/kubernetes v(\S+)", (PACKAGE / "gomods/kube/go.mod").read_text())[0]
 CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl")
 SUITE = ("echo-basic", "dnsecho", "gateway-conformance.test")
+HELM = ("helm",)
 _VERSION = "k8s.io/component-base/version"
 _PACKAGES = {
     "etcd": ("etcd", "go.etcd.io/etcd/server/v3"),
+    "helm": ("helm", "helm.sh/helm/v3/cmd/helm"),
     "echo-basic": ("conformance", "sigs.k8s.io/gateway-api/conformance/echo-basic"),
     "dnsecho": ("conformance", "./dnsecho"),
     "gateway-conformance.test": ("conformance", "."),

@@ -18,7 +18,8 @@ def _kubectl(arguments: list[str]) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    build.build(build.CLUSTER + (build.SUITE if options.suite else ()), force=options.force)
+    more = (build.SUITE if options.suite else ()) + (build.HELM if options.helm else ())
+    build.build(build.CLUSTER + more, force=options.force)
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     add = commands.add_parser("build", help="build the binaries into the cache, where they are missing")
     add.add_argument("--suite", action="store_true", help="also the conformance suite and its echo server")
+    add.add_argument("--helm", action="store_true", help="also Helm")
     add.add_argument("--force", action="store_true")
     add.set_defaults(function=_build)
     add = commands.add_parser("up", help="start the cluster, or what is missing of it; prints its kubeconfig's path")
