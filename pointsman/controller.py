@@ -22,7 +22,7 @@ from pointsman.programming import Programming
 from pointsman.provisioning import Provisioning
 from pointsman.signals import stop_on_signals
 from pointsman.sites import Cluster
-from resources import GATEWAY_GROUP, Key
+from resources import GATEWAY_GROUP, Gateway, GatewayClass, Key
 from sources.kubernetes import Api, ConfigurationError, Events, KubernetesSource, StatusWriter
 from translators import CONTROLLER, ModelFinder, Settings, Status
 from translators.infrastructure import Infrastructure
@@ -180,7 +180,21 @@ class Controller:
     def _owns(self, entry: Mapping[str, Any]) -> bool:
         """Whether an entry of a status bears the name of a controller that we are."""
         name = entry.get("controllerName")
+        if name is None:
+            # As in InferencePools of v1alpha2, which have no field for it: ours are those about Gateways of ours.
+            return self._is_ours(entry.get("parentRef") or {})
         return name == CONTROLLER or name in self._options.controllers
+
+    def _is_ours(self, ref: Mapping[str, Any]) -> bool:
+        """Whether a reference means a Gateway of ours, or one that is no more."""
+        if (ref.get("group"), ref.get("kind")) != _GATEWAY:
+            return False
+        world = self._plane.world
+        gateway = world.get(Gateway, ref.get("namespace", ""), ref.get("name", ""))
+        if gateway is None:
+            return True
+        found = world.get(GatewayClass, "", gateway.spec.gateway_class_name)
+        return found is not None and found.spec.controller_name in self._options.controllers
 
 
 class _Writes(Collector):

@@ -84,7 +84,13 @@ from resources.inference import (
     XInferencePool,
     XInferencePoolSpec,
 )
-from resources.infrastructure import DaemonSet, HorizontalPodAutoscaler, PodDisruptionBudget, ServiceAccount
+from resources.infrastructure import (
+    CustomResourceDefinition,
+    DaemonSet,
+    HorizontalPodAutoscaler,
+    PodDisruptionBudget,
+    ServiceAccount,
+)
 from resources.meta import Key, LabelSelector, LabelSelectorRequirement, Object, ObjectMeta
 from resources.objectives import (
     LLM_D_GROUP,
@@ -214,6 +220,7 @@ __all__ = [
     "ConfigMapVolume",
     "Container",
     "ContainerPort",
+    "CustomResourceDefinition",
     "DaemonSet",
     "DecodeError",
     "Decoded",

@@ -15,7 +15,13 @@ from resources.envoy_proxy import EnvoyProxy
 from resources.fields import PATTERN_WORDS, FieldError, is_subdomain
 from resources.gateway import Gateway, GatewayClass, ReferenceGrant
 from resources.inference import InferenceModel, InferencePool, XInferencePool
-from resources.infrastructure import DaemonSet, HorizontalPodAutoscaler, PodDisruptionBudget, ServiceAccount
+from resources.infrastructure import (
+    CustomResourceDefinition,
+    DaemonSet,
+    HorizontalPodAutoscaler,
+    PodDisruptionBudget,
+    ServiceAccount,
+)
 from resources.meta import Key, Object
 from resources.objectives import InferenceModelRewrite, InferenceObjective, XInferenceModelRewrite, XInferenceObjective
 from resources.pods import Pod
@@ -32,6 +38,7 @@ KINDS: Mapping[tuple[str, str], type[Object]] = {
         BackendTrafficPolicy,
         ClientTrafficPolicy,
         ConfigMap,
+        CustomResourceDefinition,
         DaemonSet,
         Deployment,
         EndpointSlice,

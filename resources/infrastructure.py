@@ -1,4 +1,4 @@
-"""The kinds that are made for Gateways and pools and that nothing else is read of: only that they are there."""
+"""Kinds of which nothing is read but that they are there and their metadata: those that are made, and definitions."""
 
 from resources.meta import Object
 
@@ -36,4 +36,14 @@ class PodDisruptionBudget(Object, frozen=True, kw_only=True):
     GROUP = "policy"
     KIND = "PodDisruptionBudget"
     VERSIONS = ("v1",)
+    LENIENT = True
+
+
+class CustomResourceDefinition(Object, frozen=True, kw_only=True):
+    """What an API server knows of a kind."""
+
+    GROUP = "apiextensions.k8s.io"
+    KIND = "CustomResourceDefinition"
+    VERSIONS = ("v1",)
+    NAMESPACED = False
     LENIENT = True

@@ -1,6 +1,7 @@
 """World to meaning to Envoy's messages, and the statuses that say how every object stands. Nothing here does I/O."""
 
 from translators.memo import Memo
+from translators.resolve.versions import DEFINITIONS
 from translators.settings import PICKER_CLUSTER, ModelFinder, Placement, Settings
 from translators.statuses import CONTROLLER, Status
 from translators.translation import (
@@ -15,6 +16,7 @@ from translators.translation import (
 
 __all__ = [
     "CONTROLLER",
+    "DEFINITIONS",
     "PICKER_CLUSTER",
     "GatewaySummary",
     "HostSummary",

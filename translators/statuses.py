@@ -36,8 +36,9 @@ class Status:
 def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
     """Yield the status of every object that has one."""
     for each in meaning.classes:
-        found = (each.problem,) if each.problem else ()
-        conditions = _conditions(each.item.metadata.generation, found, good={"Accepted": "Accepted"})
+        found = tuple(problem for problem in (each.problem, each.version_problem) if problem)
+        good = {"Accepted": "Accepted", **({"SupportedVersion": "SupportedVersion"} if each.versioned else {})}
+        conditions = _conditions(each.item.metadata.generation, found, good=good)
         features = [{"name": name} for name in FEATURES]
         yield Status(each.item.key, {"conditions": conditions, "supportedFeatures": features})
     for gateway in meaning.gateway_states:
@@ -59,8 +60,7 @@ def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
 def problems(meaning: Meaning) -> Iterator[str]:
     """Yield a line for each problem, naming the object and the field."""
     for state in meaning.classes:
-        if state.problem:
-            yield from _lines(state.item.key, (state.problem,))
+        yield from _lines(state.item.key, (each for each in (state.problem, state.version_problem) if each))
     for gateway in meaning.gateway_states:
         yield from _lines(gateway.gateway.key, gateway.problems)
     for route in meaning.route_states:
@@ -234,17 +234,12 @@ def _pool(state: PoolState, controllers: Mapping[str, str]) -> Json:
     parents: list[Json] = []
     for parent in state.parents:
         namespace, name = parent.split("/")
-        parents.append(
-            {
-                "parentRef": {"group": GATEWAY_GROUP, "kind": "Gateway", "namespace": namespace, "name": name},
-                "controllerName": controllers[parent],
-                "conditions": _conditions(
-                    pool.metadata.generation,
-                    state.problems,
-                    good={"Accepted": "Accepted", "ResolvedRefs": "ResolvedRefs"},
-                ),
-            }
-        )
+        ref = {"group": GATEWAY_GROUP, "kind": "Gateway", "namespace": namespace, "name": name}
+        # The older version of the API has no field for the controller, and an API server takes no other fields.
+        by = {"controllerName": controllers[parent]} if isinstance(pool, InferencePool) else {}
+        good = {"Accepted": "Accepted", "ResolvedRefs": "ResolvedRefs"}
+        conditions = _conditions(pool.metadata.generation, state.problems, good=good)
+        parents.append({"parentRef": ref, **by, "conditions": conditions})
     # The two versions of the API spell the list differently.
     return {"parents" if isinstance(pool, InferencePool) else "parent": parents}
 

@@ -22,6 +22,9 @@ Json = Mapping[str, Any]
 ATOMIC = ("parents", "parent", "ancestors")
 """The lists of a status that are written whole (HTTPRoute, InferencePool of either version, policies)."""
 
+# What InferencePool's definition (v1alpha2) fills in until a controller has said something.
+_PLACEHOLDER: Json = {"kind": "Status", "name": "default"}
+
 Owns = Callable[[Json], bool]
 """Whether an entry of an atomic list is one of ours."""
 
@@ -54,6 +57,8 @@ def _entries(name: str, current: Sequence[Json], desired: Sequence[Json], owns: 
     wanted = {_identity(each, subject): each for each in desired}
     result: list[Any] = []
     for each in current:
+        if desired and each.get(subject) == _PLACEHOLDER:
+            continue
         identity = _identity(each, subject)
         if not owns(each) and not (identity in wanted and "controllerName" not in each):
             result.append(each)

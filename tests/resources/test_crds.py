@@ -12,7 +12,15 @@ from resources.crds import definitions
 from resources.fields import Fields, Port
 from resources.schemas import Schema, schema_of
 
-_PACKAGED = {"", "apps", "autoscaling", "discovery.k8s.io", "gateway.networking.k8s.io", "policy"}
+_PACKAGED = {
+    "",
+    "apiextensions.k8s.io",
+    "apps",
+    "autoscaling",
+    "discovery.k8s.io",
+    "gateway.networking.k8s.io",
+    "policy",
+}
 
 
 def schemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -54,6 +54,13 @@ def test_a_warning_that_is_over_is_taken_back() -> None:
     assert merged(listener(good), listener(condition("Accepted"))) is None
 
 
+def test_what_stands_for_a_controller_goes_once_one_has_something_to_say() -> None:
+    placeholder = {"parentRef": {"kind": "Status", "name": "default"}, "conditions": []}
+    said = {"parentRef": {"name": "gateway"}, "conditions": []}
+    assert merged({"parent": [placeholder]}, {"parent": [said]}) == {"parent": [said]}
+    assert merged({"parent": [placeholder]}, {"parent": []}) is None
+
+
 def test_parents_of_other_controllers_stay_where_they_are() -> None:
     theirs = parent("gateway", THEIRS, condition("Accepted", "False", lastTransitionTime=BEFORE))
     old = parent("gone", OURS, condition("Accepted", lastTransitionTime=BEFORE))
@@ -67,14 +74,16 @@ def test_parents_of_other_controllers_stay_where_they_are() -> None:
 
 
 def test_an_entry_that_names_no_controller_is_ours_where_it_is_about_the_same_parent() -> None:
-    # InferencePool v1alpha2 has no controllerName, and an API server drops it.
+    # InferencePool v1alpha2 has no controllerName.
     there = {"parentRef": {"name": "gateway"}, "conditions": [condition("Accepted", lastTransitionTime=BEFORE)]}
-    default = {"parentRef": {"kind": "Status", "name": "default"}, "conditions": []}
-    written = merged(
-        {"parent": [default, there]}, {"parent": [parent("gateway", OURS, condition("Accepted", "False"))]}
-    )
+    other = {"parentRef": {"name": "other"}, "conditions": []}
+    desired = {"parentRef": {"name": "gateway"}, "conditions": [condition("Accepted", "False")]}
+    written = merged({"parent": [other, there]}, {"parent": [desired]})
     assert written is not None
-    assert [each["parentRef"]["name"] for each in written["parent"]] == ["default", "gateway"]
+    assert written["parent"] == [
+        other,
+        {**desired, "conditions": [condition("Accepted", "False", lastTransitionTime=NOW)]},
+    ]
 
 
 def test_listeners_keep_their_times_one_by_one() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from resources import ENVOY_GATEWAY_GROUP, EnvoyProxy, Gateway, GatewayClass, LocalParametersReference, World
 from translators import ir
+from translators.resolve.versions import is_told, version_problem
 
 _ON_CLASS = "spec.parametersRef"
 _ON_GATEWAY = "spec.infrastructure.parametersRef"
@@ -18,17 +19,23 @@ _ON_GATEWAY = "spec.infrastructure.parametersRef"
 
 @dataclass(frozen=True, slots=True)
 class ClassState:
-    """A GatewayClass that is ours, and its problem."""
+    """A GatewayClass that is ours, and its problem.
+
+    versioned: whether the definitions of the API are to be seen; version_problem: what is wrong with their versions.
+    """
 
     item: GatewayClass
     problem: ir.Problem | None
+    versioned: bool = False
+    version_problem: ir.Problem | None = None
 
 
 def state_of_class(world: World, item: GatewayClass) -> ClassState:
     """Return how a GatewayClass stands."""
     ref = item.spec.parameters_ref
     found = _follow(world, ref, ref.namespace, _ON_CLASS) if ref else None
-    return ClassState(item, found if isinstance(found, ir.Problem) else None)
+    problem = found if isinstance(found, ir.Problem) else None
+    return ClassState(item, problem, versioned=is_told(world), version_problem=version_problem(world))
 
 
 def problem_of_gateway(world: World, gateway: Gateway, classes: Mapping[str, ClassState]) -> ir.Problem | None:
