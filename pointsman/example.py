@@ -24,7 +24,7 @@ from pointsman.expectation import CHAT
 from pointsman.failure import Failure
 from pointsman.installation import Installation, Options, Report
 from pointsman.logs import HANDLED, Line
-from pointsman.ports import free_port
+from pointsman.ports import port_to_keep
 from resources import Pod, World
 from sources import FolderSource
 
@@ -231,7 +231,7 @@ async def running(folder: Path) -> AsyncIterator[Example]:
         sys.stderr.write(text + "\n")
 
     with tempfile.TemporaryDirectory(prefix="pointsman-example-") as made:
-        copy, port = Path(made) / folder.name, free_port()
+        copy, port = Path(made) / folder.name, port_to_keep()
         shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
         for file in copy.rglob("*.yaml"):
             file.write_text(_LISTENING.sub(f"port: {port}", file.read_text(encoding="utf-8")), encoding="utf-8")

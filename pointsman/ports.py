@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import random
 import socket
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +12,9 @@ from pointsman.placement import Host, Placement
 
 _SYSCTL = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _FIRST_UNPRIVILEGED = 1024
+_KERNELS_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+# RFC 6335, section 6: the dynamic ports begin here. The first that is asked for leaves well-known ones alone.
+_FIRST_DYNAMIC, _FIRST_TO_KEEP = 49_152, 10_000
 
 
 def host(bind: str) -> Host:
@@ -46,6 +50,20 @@ def free_port(address: str = "127.0.0.1") -> int:
     with _listening(address, 0) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def port_to_keep(address: str = "127.0.0.1") -> int:
+    """Return a free TCP port of `address` that stays free until it is listened on.
+
+    It is none of those that the kernel gives to whoever asks for any port, or connects to somewhere.
+    """
+    first = _FIRST_DYNAMIC
+    with contextlib.suppress(OSError, ValueError):
+        first = int(_KERNELS_RANGE.read_text(encoding="ascii").split()[0])
+    for port in random.sample(range(_FIRST_TO_KEEP, first), k=max(0, first - _FIRST_TO_KEEP)):
+        with contextlib.suppress(OSError), _listening(address, port):
+            return port
+    return free_port(address)
 
 
 def check_free(gateway: str, listener: str, place: Placement) -> None:

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from running import free_port
+from pointsman.ports import port_to_keep
 
 
 def test_every_answer_comes_from_the_right_pool(model_routing: Path) -> None:
     gateway = model_routing / "gateway.yaml"
-    gateway.write_text(gateway.read_text().replace("port: 8080", f"port: {free_port()}"))
+    gateway.write_text(gateway.read_text().replace("port: 8080", f"port: {port_to_keep()}"))
     command = [sys.executable, "-P", "-m", "pointsman", "demo", str(model_routing)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,8 +11,10 @@ import pytest
 import pytest_asyncio
 from load import Answer, Question, ask, load
 from picker_metrics import scrape
-from running import Running, Start, free_port, until
+from running import Running, Start, until
 from touchy_server import TROUBLE, TouchyServer
+
+from pointsman.ports import port_to_keep
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,7 +34,7 @@ QUESTIONS = (
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def touchy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[TouchyServer]]:
-    port = free_port()
+    port = port_to_keep()
     servers = [TouchyServer(f"touchy-{index}", f"127.77.{index}.1", port) for index in range(3)]
     folder = tmp_path_factory.getbasetemp() / "touchy"
     pods = kinds.pods("touchy", [server.address for server in servers], port=port)

@@ -16,7 +16,9 @@ import kinds
 import pytest
 from load import CHAT, Answer, Question, ask, load
 from oracle import OracleProcess
-from running import Running, Start, free_port, until
+from running import Running, Start, until
+
+from pointsman.ports import port_to_keep
 
 # Envoy keeps 64 KiB of an exchange to begin it anew elsewhere.
 LONG = 200_000
@@ -66,7 +68,7 @@ class World:
 
 @asynccontextmanager
 async def world(start: Start, folder: Path, *, there: bool = True) -> AsyncIterator[World]:
-    picker = OracleProcess(free_port())
+    picker = OracleProcess(port_to_keep())
     kinds.write(folder / "gateway.yaml", kinds.gateway_class(), kinds.gateway())
     kinds.write(folder / "servers.yaml", kinds.deployment("chat", "--served-model-name base", replicas=2))
     service = kinds.picker_service("oracle", protocol="kubernetes.io/h2c")

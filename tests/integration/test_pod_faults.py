@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import kinds
@@ -126,6 +127,9 @@ async def test_bounded_attempts_leave_a_hanging_pod(running: Running) -> None:
         await clients.more(20)
         failed = now()
         await running.fault(control, "hang", pod=bad)
+        # So many at once that each pod gets some of them, however soon the picker notices.
+        many = islice(questions(IMPATIENT), 16)
+        burst = asyncio.gather(*(ask(running.session, running.url, question) for question in many))
         await until(partial(is_avoided, running, address), SOON)
         avoided = now()
 
@@ -133,13 +137,13 @@ async def test_bounded_attempts_leave_a_hanging_pod(running: Running) -> None:
             return all(answer.began > avoided for answer in clients.answers[-20:])
 
         await until(answered, 10)
-        requests = await served(running, clients.answers)
+        requests = await served(running, [*clients.answers, *await burst])
         await running.fault(control, "none", pod=bad)
     stuck = [each for each in requests if each.picked == bad and each.answer.began > failed]
     assert stuck
-    assert not clients.bad, table(requests)
+    assert all(each.answer.good for each in requests), table(requests)
     assert all(each.served != bad and each.attempts == 2 for each in stuck), table(stuck)
-    assert all(each.answer.ended - each.answer.began < 2 * ATTEMPT for each in stuck)
+    assert all(each.answer.ended - each.answer.began < 3 * ATTEMPT for each in stuck)
     await until(partial(is_avoided, running, address, 0), SOON)
 
 

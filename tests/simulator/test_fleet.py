@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientConnectorError, ClientSession, ServerDisconnectedError
 
+from pointsman.ports import port_to_keep
 from simulator import Fleet, Mode, Numbered, Plan, PodPlan, Rolling, RunningPod, Timing, WorkloadPlan
 from simulator.addresses import candidates
 from simulator.commands import Launch, find_server
@@ -21,10 +22,8 @@ own_addresses = pytest.mark.skipif(sys.platform != "linux", reason="only Linux h
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))  # noqa: S104  (a port that is free on every address)
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is free on every address."""
+    return port_to_keep("0.0.0.0")  # noqa: S104
 
 
 def pattern(port: int, timing: Timing | None = None, **more: Any) -> PodPlan:

@@ -1,7 +1,6 @@
 """What tests with a running gateway share."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,18 +12,11 @@ import orjson
 
 from pointsman.installation import Installation, Options
 from pointsman.logs import HANDLED, Line
+from pointsman.ports import port_to_keep
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "model-routing"
 _STEP = 0.01
 FINDERS = ("json_to_metadata", "ai_protocol_manager")
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -131,7 +123,7 @@ def starter(stack: AsyncExitStack) -> Start:
     """Return what starts gateways that end with `stack`."""
 
     async def run(folder: Path, *, simulate: bool = True, finder: str | None = None, **more: Any) -> Running:
-        port = free_port()
+        port = port_to_keep()
         for file in folder.rglob("*.yaml"):
             file.write_text(file.read_text().replace("port: 8080", f"port: {port}"))
         lines: list[Line] = []
