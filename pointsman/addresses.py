@@ -11,13 +11,16 @@ GATEWAY_NAMESPACE_LABEL = "pointsman.dev/gateway-namespace"
 
 def addresses_of(world: World, gateway: Key) -> tuple[Address, ...]:
     """Return the addresses of a Gateway; none while it has none."""
-    if world.get(Gateway, gateway.namespace, gateway.name) is None:
+    item = world.get(Gateway, gateway.namespace, gateway.name)
+    if item is None:
         return ()
+    asked = {each.value for each in item.spec.addresses if each.value}
     for service in world.all(Service).values():
         labels = service.metadata.labels
         namespace = labels.get(GATEWAY_NAMESPACE_LABEL, service.key.namespace)
         if labels.get(GATEWAY_NAME_LABEL) == gateway.name and namespace == gateway.namespace:
-            return tuple(map(_address, _of_service(service)))
+            # A Gateway that asks for addresses has no others (GatewayStatus.addresses).
+            return tuple(_address(each) for each in _of_service(service) if not asked or each in asked)
     return ()
 
 

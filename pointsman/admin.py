@@ -29,11 +29,22 @@ _LONGEST_WAIT = 30.0
 
 
 class Admin:
-    """Serves the endpoint at "host:port" or "unix:/path", from `start` to `stop`; `more` are further metrics."""
+    """Serves the endpoint at "host:port" or "unix:/path", from `start` to `stop`.
 
-    def __init__(self, plane: ControlPlane, clients: Clients, address: str, more: Iterable[Collector] = ()) -> None:
+    more: further metrics. problems: those besides the translation's.
+    """
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        clients: Clients,
+        address: str,
+        more: Iterable[Collector] = (),
+        problems: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         self._plane = plane
         self._clients = clients
+        self._problems = problems
         self._address = address
         self._registry = CollectorRegistry(auto_describe=False)
         for collector in (_Instruments(plane, clients), *more):
@@ -77,7 +88,7 @@ class Admin:
                     await self._plane.after(int(after))
             except TimeoutError:
                 pass  # the present state is an answer too
-        return _json(report.status(self._plane.state, self._clients()))
+        return _json(report.status(self._plane.state, self._clients(), self._problems()))
 
     async def _config_dump(self, _: web.Request) -> web.Response:
         return _json(report.config_dump(self._plane.state))

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,9 @@ class Controller:
         self._programming = Programming()
         given = options.infrastructure
         self._provisioning = Provisioning(api, self._source, given) if given is not None else None
-        self._admin = Admin(self._plane, self._server.status, options.admin, [_Writes(self._writer)])
+        self._admin = Admin(
+            self._plane, self._server.status, options.admin, [_Writes(self._writer)], problems=self._unmade
+        )
         self._swept = False
         self._events = Events(api, controller=CONTROLLER, instance=socket.gethostname())
         self._noticed: Mapping[Key, Mapping[str, object]] | None = None
@@ -121,6 +123,9 @@ class Controller:
             await self._admin.stop()
             await self._server.stop()
 
+    def _unmade(self) -> tuple[str, ...]:
+        return self._provisioning.problems if self._provisioning is not None else ()
+
     def _hear(self, key: Key) -> None:
         """Look at an object that the API server told of: its status, or the whole of it if it was made here."""
         self._writer.check(key)
@@ -135,12 +140,13 @@ class Controller:
                 self._provisioning.want(self._plane.world, translation)
 
     async def _account(self) -> None:
-        """Keep the statuses true: after each translation, and after each answer of an Envoy."""
-        generation = -1
+        """Keep the statuses true: after each translation, after each answer of an Envoy, and as objects are made."""
         while True:
+            news = [asyncio.create_task(each) for each in self._news()]
+            # They listen from here on, so that nothing is missed of what happens in the meantime.
+            await asyncio.sleep(0)
             state = self._plane.state
             if state.translation is not None:
-                generation = state.generation
                 statuses = self._statuses(state.translation.statuses)
                 self._notice(statuses)
                 self._writer.want(statuses)
@@ -148,11 +154,16 @@ class Controller:
                     self._swept = True
                     self._writer.sweep(self._source.all_told)
                 await asyncio.sleep(_BREATH)
-            told = asyncio.create_task(self._plane.after(generation))
-            answered = asyncio.create_task(self._server.changed())
-            await asyncio.wait({told, answered}, return_when=asyncio.FIRST_COMPLETED)
-            told.cancel()
-            answered.cancel()
+            await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
+            for each in news:
+                each.cancel()
+
+    def _news(self) -> Iterator[Coroutine[Any, Any, object]]:
+        """Yield what to wait for: whatever statuses depend on."""
+        yield self._plane.after(self._plane.state.generation)
+        yield self._server.changed()
+        if self._provisioning is not None:
+            yield self._provisioning.applier.changed()
 
     def _notice(self, statuses: Mapping[Key, Mapping[str, object]]) -> None:
         """Tell people what is new, but not how things stood at the start: whoever was here before has told that."""
@@ -172,7 +183,9 @@ class Controller:
             if (each.key.group, each.key.kind) == _GATEWAY:
                 name = f"{each.key.namespace}/{each.key.name}"
                 names.append(name)
-                body = self._programming.describe(name, body, clients, addresses_of(self._plane.world, each.key))
+                addresses = addresses_of(self._plane.world, each.key)
+                troubles = self._provisioning.problems_of(each.key) if self._provisioning is not None else ()
+                body = self._programming.describe(name, body, clients, addresses, troubles)
             wanted[each.key] = body
         self._programming.forget_all_but(names)
         return wanted

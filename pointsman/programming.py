@@ -5,7 +5,8 @@ Rules, and everything that decides on the condition lives in this file:
 1. A Gateway is programmed when every Envoy connected for it has accepted what was published for its generation, and it
    has an address.  An Envoy that joins later does not change that.
 2. Until then the condition says what it said of the generation before, of which it bears the number.
-3. Without any Envoy it is pending; what an Envoy refuses makes it false, in the Envoy's words.
+3. Without any Envoy it is pending; what an Envoy refuses makes it false, in the Envoy's words, and so does an object
+   that has to be there for it and that cannot be made.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,13 +39,23 @@ class Programming:
         self._programmed = {name: found for name, found in self._programmed.items() if name in kept}
 
     def describe(
-        self, gateway: str, status: Json, clients: Sequence[ClientStatus], addresses: Sequence[Address]
+        self,
+        gateway: str,
+        status: Json,
+        clients: Sequence[ClientStatus],
+        addresses: Sequence[Address],
+        troubles: Sequence[str] = (),
     ) -> Json:
-        """Return a Gateway's status with its addresses, and with `Programmed` as its Envoys have it."""
+        """Return a Gateway's status with its addresses, and with `Programmed` as its Envoys have it.
+
+        troubles: what of the objects that are made for it could not be made.
+        """
         envoys = [each for each in clients if each.peer.group == gateway and each.peer.role == ENVOY]
         shown = [{"type": each.kind, "value": each.value} for each in addresses]
         conditions = [
-            self._programmed_condition(gateway, each, envoys, addresses) if each["type"] == "Programmed" else each
+            self._programmed_condition(gateway, each, envoys, addresses, troubles)
+            if each["type"] == "Programmed"
+            else each
             for each in status["conditions"]
         ]
         programmed = next((each for each in conditions if each["type"] == "Programmed"), None)
@@ -52,7 +63,12 @@ class Programming:
         return {**status, "addresses": shown, "conditions": conditions, "listeners": listeners}
 
     def _programmed_condition(
-        self, gateway: str, condition: Json, envoys: Sequence[ClientStatus], addresses: Sequence[Address]
+        self,
+        gateway: str,
+        condition: Json,
+        envoys: Sequence[ClientStatus],
+        addresses: Sequence[Address],
+        troubles: Sequence[str],
     ) -> Json:
         if condition["status"] != "True":
             # Nothing of it is served, whatever Envoys there are.
@@ -60,6 +76,8 @@ class Programming:
         nack = next((nack for each in envoys for nack in each.nacks), None)
         if nack is not None:
             return _false(condition, "Invalid", f"{nack.origin}: refused by Envoy: {nack.message}"[:_MESSAGE_LIMIT])
+        if troubles:
+            return _false(condition, "NoResources", "; ".join(troubles)[:_MESSAGE_LIMIT])
         generation = condition["observedGeneration"]
         if envoys and all(each.in_sync for each in envoys):
             self._programmed[gateway] = generation

@@ -52,6 +52,7 @@ class Provisioning:
         self._source = source
         self._infrastructure = infrastructure
         self._world = World()
+        self._origins: Mapping[Key, Key] = {}
         self.applier = Applier(
             api,
             there=self._there,
@@ -68,10 +69,20 @@ class Provisioning:
         objects = [each.gateway for each in gateways] + [pool for picker in pickers for pool in picker.pools]
         uids = {each.key: told.uid for each in objects if (told := self._source.told(each.key)) is not None}
         wanted = provision(gateways, pickers, self._infrastructure, uids)
+        self._origins = {each.key: each.origin for each in wanted.objects}
         self.applier.want(
             [Wanted(each.key, each.api_version, each.body, each.hash) for each in wanted.objects],
             keep=lambda item: _gateway_of(item) in wanted.untouched,
         )
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A line for each object that could not be made."""
+        return tuple(sorted(self.applier.problems.values()))
+
+    def problems_of(self, origin: Key) -> tuple[str, ...]:
+        """Return a line for each object that has to be there for a Gateway or a pool and that could not be made."""
+        return tuple(text for key, text in sorted(self.applier.problems.items()) if self._origins.get(key) == origin)
 
     def _version(self, key: Key) -> str:
         told = self._source.told(key)

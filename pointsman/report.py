@@ -9,8 +9,8 @@ from translators import GatewaySummary, Status
 from xds import ClientStatus, Nack
 
 
-def status(state: State, clients: Iterable[ClientStatus]) -> dict[str, object]:
-    """Return /status.
+def status(state: State, clients: Iterable[ClientStatus], problems: Iterable[str] = ()) -> dict[str, object]:
+    """Return /status. `problems` are those besides the translation's.
 
     `nodes` are the connected Envoys and pickers; each is in sync when it has accepted all that is published.
     `nacks` are the refusals in force.
@@ -22,7 +22,7 @@ def status(state: State, clients: Iterable[ClientStatus]) -> dict[str, object]:
         "trouble": state.trouble,
         "gateways": [gateway(each) for each in translation.summary] if translation else [],
         "pods": state.pods,
-        "problems": list(state.problems),
+        "problems": [*state.problems, *problems],
         "notices": list(state.notices),
         "nodes": [_node(each) for each in nodes],
         "nacks": [_nack(each) for node in nodes for each in node.nacks],

@@ -62,7 +62,7 @@ def problems(meaning: Meaning) -> Iterator[str]:
     for state in meaning.classes:
         yield from _lines(state.item.key, (each for each in (state.problem, state.version_problem) if each))
     for gateway in meaning.gateway_states:
-        yield from _lines(gateway.gateway.key, gateway.problems)
+        yield from _lines(gateway.gateway.key, (*gateway.problems, *gateway.addresses.problems))
     for route in meaning.route_states:
         yield from _lines(route.route.key, dict.fromkeys(p for parent in route.parents for p in parent.problems))
     for pool in meaning.pool_states:
@@ -125,6 +125,7 @@ def _gateway(state: GatewayState, settings: Settings) -> Json:
             problems.append(ir.Problem("Accepted", "ListenersNotValid", text))
         if not served:
             problems.append(ir.Problem("Programmed", "Invalid", text))
+    problems += state.addresses.problems
     addresses = dict.fromkeys(settings.place(name, each.listener.port).address for each in served)
     return {
         "addresses": [{"type": "IPAddress", "value": address} for address in addresses],

@@ -25,6 +25,8 @@ _LAG = 5.0
 _INTERVAL = 1.0
 _RETRY = 1.0
 _LONGEST_RETRY = 30.0
+# Refusals that another attempt may well end: a conflict, too many requests, and trouble of the server's own.
+_PASSING = frozenset({409, 429, 500, 502, 503, 504})
 
 _log = structlog.get_logger("infrastructure")
 
@@ -78,19 +80,25 @@ class Applier:
         self._keep: Callable[[Object], bool] = lambda _: True
         self._news = asyncio.Event()
         self._applied: dict[Key, _Applied] = {}
+        self._changed = asyncio.Event()
         self.problems: dict[Key, str] = {}
 
     def want(self, objects: Iterable[Wanted], keep: Callable[[Object], bool]) -> None:
         """Take what is to be there from here on; what bears our label beside it goes, unless `keep` says otherwise."""
         self._wanted = {each.key: each for each in objects}
         self._keep = keep
-        self.problems = {key: text for key, text in self.problems.items() if key in self._wanted}
+        for key in self.problems.keys() - self._wanted.keys():
+            self._settled(key)
         self.check()
 
     def check(self, key: Key | None = None) -> None:
         """Look again: something that we made may have been changed or deleted."""
         if key is None or key in self._wanted:
             self._news.set()
+
+    async def changed(self) -> None:
+        """Wait until `problems` are others."""
+        await self._changed.wait()
 
     async def run(self) -> None:
         """Apply and delete, for ever."""
@@ -151,11 +159,12 @@ class Applier:
                 return False
             answer = orjson.loads(await self._api.apply(path, wanted.body, manager=MANAGER))
         except ApiError as error:
-            self._complain(key, f"{key}: cannot be made: {error.message or error.reason}")
+            if error.status not in _PASSING:
+                self._complain(key, f"{key}: cannot be made: {error.message or error.reason}")
             return False
         except UnreachableError:
             return False
-        self.problems.pop(key, None)
+        self._settled(key)
         version = str(answer["metadata"].get("resourceVersion") or "")
         before = self._version(key)
         self._applied[key] = _Applied(wanted.form, version, asyncio.get_running_loop().time())
@@ -177,7 +186,16 @@ class Applier:
     def _complain(self, key: Key, text: str) -> None:
         if self.problems.get(key) != text:
             _log.warning("object not applied", object=str(key), reason=text)
-        self.problems[key] = text
+            self.problems[key] = text
+            self._tell()
+
+    def _settled(self, key: Key) -> None:
+        if self.problems.pop(key, None) is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _delete(self, key: Key) -> bool:
         served = self._served(key)

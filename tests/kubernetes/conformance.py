@@ -20,6 +20,8 @@ from minikluster.cluster import Cluster, unmet
 _REPORT = Path(__file__).parents[2] / "docs" / "conformance.yaml"
 _IMPLEMENTATION = ("pointsman", "pointsman", "https://pointsman.dev", version("pointsman"), "@pointsman")
 _PARTIAL = ("--run-test", "--skip", "--features", "--exempt", "--report", "--profiles")
+# One of those of the cluster's load balancers, and one that no Service may have.
+_ADDRESSES = ("-usable-address=172.30.0.250", "-unusable-address=127.0.0.1")
 # A line for each test, and for those steps in it that fail. Skipped are the tests of features that are not claimed.
 _TOLD = re.compile(r" {0,4}--- PASS|\s*--- FAIL|PASS|FAIL|panic")
 
@@ -39,6 +41,7 @@ def main(arguments: list[str]) -> int:
     if not any(each.startswith(_PARTIAL) for each in rest):
         rest = [f"--report={_REPORT}", f"--implementation={','.join(_IMPLEMENTATION)}", *rest]
     options = ["--gateway-class", CLASS, "--profiles", "GATEWAY-HTTP", "--channel", "none", *rest]
+    options += [*(() if "--" in rest else ("--",)), *_ADDRESSES]
     try:
         cluster.up([cluster_images.write(folder)])
         cluster.call("conformance", "--crds-only", *channel)

@@ -71,8 +71,8 @@ def address(shop: Cluster, controller: Controller) -> str:
 
 
 def condition(item: dict[str, Any], kind: str) -> tuple[str, str]:
-    (found,) = [each for each in item["conditions"] if each["type"] == kind]
-    return found["status"], found["reason"]
+    found = [each for each in item["conditions"] if each["type"] == kind]
+    return (found[0]["status"], found[0]["reason"]) if found else ("", "")
 
 
 def test_a_gateway_gets_envoys_an_address_and_its_routes(address: str, shop: Cluster, controller: Controller) -> None:
@@ -118,7 +118,14 @@ def test_what_was_made_is_made_again(address: str, shop: Cluster, controller: Co
 def test_a_service_that_is_not_ours_is_left_alone(shop: Cluster, controller: Controller) -> None:
     foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"taken-{CLASS}"}}
     shop.apply({**foreign, "spec": {"ports": [{"port": 1}]}}, gateway("taken"), namespace=NAMESPACE)
-    controller.until(lambda: "is there already and is not Pointsman's" in controller.log)
+
+    def told() -> tuple[str, str]:
+        return condition(
+            shop.get("gateway", "taken", namespace=NAMESPACE).get("status", {"conditions": []}), "Programmed"
+        )
+
+    controller.until(lambda: told() == ("False", "NoResources"))
+    assert any("is there already and is not Pointsman's" in line for line in controller.status()["problems"])
     found = shop.get("service", f"taken-{CLASS}", namespace=NAMESPACE)
     assert ([each["port"] for each in found["spec"]["ports"]], found["metadata"].get("ownerReferences")) == ([1], None)
     shop.kubectl("delete", "-n", NAMESPACE, "gateway/taken", f"service/taken-{CLASS}")

@@ -83,3 +83,12 @@ def test_what_the_translation_holds_against_it_stays() -> None:
     wrong = status(status="False", reason="ListenersNotValid")
     described = Programming().describe(NAME, wrong, [envoy("a", in_sync=True)], ADDRESSES)
     assert described["conditions"] == wrong["conditions"]
+
+
+def test_an_object_that_cannot_be_made_makes_it_false() -> None:
+    programming = Programming()
+    said(programming, envoy("a", in_sync=True))
+    trouble = "Service default/gateway-ours: cannot be made: exceeded quota"
+    described = programming.describe(NAME, status(), [envoy("a", in_sync=True)], ADDRESSES, [trouble])
+    found = described["conditions"][1]
+    assert (found["status"], found["reason"], found["message"]) == ("False", "NoResources", trouble)

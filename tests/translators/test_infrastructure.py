@@ -7,7 +7,7 @@ import yaml
 from golden_files import world_of
 
 from resources import Key, World
-from translators import Memo, Settings, translate
+from translators import Memo, Settings, Translation, translate
 from translators.infrastructure import HASH_ANNOTATION, Infrastructure, Made, provision
 from translators.settings import Placement
 
@@ -289,3 +289,50 @@ def test_forms_are_told_apart_by_their_hash() -> None:
     key = ("Service", "gateway-ours")
     assert one[key].hash == objects(CLASS + GATEWAY % "")[key].hash != other[key].hash
     assert one[key].body["metadata"]["annotations"][HASH_ANNOTATION] == one[key].hash
+
+
+def test_a_refused_gateway_goes_on_serving_what_its_routes_say() -> None:
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)
+    found = translate(world_of(CLASS + GATEWAY % REFERENCE), settings, Memo())
+    accepted = condition(found, "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "InvalidParameters")
+    right = translate(world_of(CLASS + GATEWAY % ""), settings, Memo())
+    names = [(each.type_url, each.name) for each in found.gateways["shop/gateway"]]
+    assert names == [(each.type_url, each.name) for each in right.gateways["shop/gateway"]]
+    assert any(type_url.endswith(".Listener") for type_url, _ in names)
+
+
+def condition(found: Translation, kind: str, gateway: str = "gateway") -> dict[str, Any]:
+    bodies: list[Any] = [each.body for each in found.statuses if (each.key.kind, each.key.name) == ("Gateway", gateway)]
+    (condition,) = [each for each in bodies[0]["conditions"] if each["type"] == kind]
+    return cast("dict[str, Any]", condition)
+
+
+@pytest.mark.parametrize("value", ["127.0.0.1", "0.0.0.0", "fe80::1", "224.0.0.1", "2001:db8::1%eth0", "192.0.2.300"])  # noqa: S104 - nothing is bound
+def test_an_address_that_no_service_may_have_is_said_and_left_out(value: str) -> None:
+    text = CLASS + GATEWAY % f'  addresses: [{{value: "{value}"}}, {{value: 192.0.2.7}}]'
+    assert body(objects(text), "Service")["spec"]["externalIPs"] == ["192.0.2.7"]
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)
+    found = translate(world_of(text), settings, Memo())
+    programmed = condition(found, "Programmed")
+    assert (programmed["status"], programmed["reason"]) == ("False", "AddressNotUsable")
+    assert programmed["message"].startswith(f"spec.addresses[0].value: {value} is ")
+    assert condition(found, "Accepted")["status"] == "True"
+
+
+def test_an_address_belongs_to_the_older_of_two_gateways_on_a_port() -> None:
+    older, younger = (
+        (GATEWAY % "  addresses: [{value: 192.0.2.7}]").replace(
+            "name: gateway,", f"name: {name}, creationTimestamp: {year}-01-01T00:00:00Z,"
+        )
+        for name, year in (("b", 2025), ("a", 2026))
+    )
+    other = younger.replace("name: a", "name: c").replace("port: 80,", "port: 81,").replace("8080", "8081")
+    text = CLASS + older + younger + other
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)
+    found = translate(world_of(text), settings, Memo())
+    reasons = {name: condition(found, "Programmed", name)["reason"] for name in "abc"}
+    assert reasons == {"a": "AddressNotUsable", "b": "Programmed", "c": "Programmed"}
+    assert "Gateway shop/b" in condition(found, "Programmed", "a")["message"]
+    services = [body(objects(text), "Service", f"{name}-ours")["spec"] for name in "abc"]
+    assert ["externalIPs" in each for each in services] == [False, True, True]

@@ -47,13 +47,17 @@ _DRAIN_OF_LISTENERS = 2 * 24 * 60 * 60
 
 
 def envoys_of(
-    owner: Owner, proxy: EnvoyProxy | None, ports: Mapping[int, int], infrastructure: Infrastructure, name: str
+    owner: Owner,
+    proxy: EnvoyProxy | None,
+    ports: Mapping[int, int],
+    addresses: Sequence[str],
+    infrastructure: Infrastructure,
 ) -> Iterator[Made]:
     """Yield what is made for a Gateway.
 
-    ports: for each port of the Gateway the one that Envoy binds. name: of all of the objects.
+    ports: for each port of the Gateway the one that Envoy binds. addresses: those of the Service that are asked for.
     """
-    yield from _Envoys(owner, proxy, ports, infrastructure, name).all()
+    yield from _Envoys(owner, proxy, ports, addresses, infrastructure).all()
 
 
 def name_of(gateway: Gateway, infrastructure: Infrastructure) -> str:
@@ -68,8 +72,8 @@ class _Envoys:
         owner: Owner,
         proxy: EnvoyProxy | None,
         ports: Mapping[int, int],
+        addresses: Sequence[str],
         infrastructure: Infrastructure,
-        name: str,
     ) -> None:
         gateway = owner.object
         assert isinstance(gateway, Gateway)  # noqa: S101 - for the type checker
@@ -78,7 +82,8 @@ class _Envoys:
         self._proxy = proxy.spec if proxy is not None else EnvoyProxySpec()
         self._ports = ports
         self._infrastructure = infrastructure
-        self._name = name
+        self._name = name_of(gateway, infrastructure)
+        self._addresses = addresses
         self._namespace = infrastructure.namespace or gateway.key.namespace
         given = gateway.spec.infrastructure
         # Labels and annotations for everything that is made (GatewayInfrastructure).
@@ -254,7 +259,6 @@ class _Envoys:
 
     def _service(self) -> Made:
         given = self._kubernetes.envoy_service or KubernetesService()
-        wanted = [each for each in self._gateway.spec.addresses if each.type == "IPAddress" and each.value]
         spec: Json = {
             "type": given.type,
             "selector": self._selector,
@@ -262,7 +266,7 @@ class _Envoys:
                 {"name": f"port-{port}", "port": port, "targetPort": bound, "protocol": "TCP"}
                 for port, bound in self._ports.items()
             ],
-            "externalIPs": [each.value for each in wanted],
+            "externalIPs": list(self._addresses),
         }
         if given.type != "ClusterIP":
             spec["externalTrafficPolicy"] = given.external_traffic_policy

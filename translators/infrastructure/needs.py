@@ -19,7 +19,8 @@ def gateway_needs(meaning: Meaning, settings: Settings) -> Iterator[GatewayNeeds
         name = f"{gateway.key.namespace}/{gateway.key.name}"
         ports = sorted({each.port for each in gateway.spec.listeners})
         bound = {port: settings.place(name, port).port for port in ports}
-        yield GatewayNeeds(gateway, state.proxy, bound, sound=state.refusal is None)
+        addresses = state.addresses.usable
+        yield GatewayNeeds(gateway, state.proxy, bound, addresses, sound=state.refusal is None)
 
 
 def picker_needs(meaning: Meaning) -> Iterator[PickerNeeds]:

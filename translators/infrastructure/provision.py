@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from resources import EnvoyProxy, Gateway, Key
 from translators import ir
-from translators.infrastructure.envoys import envoys_of, name_of
+from translators.infrastructure.envoys import envoys_of
 from translators.infrastructure.objects import Infrastructure, Made, Owner
 from translators.infrastructure.pickers import pickers_of
 from translators.resolve.pool_kinds import AnyPool
@@ -15,7 +15,7 @@ from translators.resolve.pool_kinds import AnyPool
 
 @dataclass(frozen=True, slots=True)
 class GatewayNeeds:
-    """What a Gateway asks for. ports: for each of its ports the one that Envoy binds.
+    """What a Gateway asks for. ports: for each of its ports the one that Envoy binds. addresses: the Service's own.
 
     sound: whether its parameters are right; what was made for it stays as it is while they are not.
     """
@@ -23,6 +23,7 @@ class GatewayNeeds:
     gateway: Gateway
     proxy: EnvoyProxy | None
     ports: Mapping[int, int]
+    addresses: tuple[str, ...]
     sound: bool
 
 
@@ -56,8 +57,7 @@ def provision(
             untouched.add(each.gateway.key)
             continue
         owner = Owner(each.gateway, uids.get(each.gateway.key, ""))
-        name = name_of(each.gateway, infrastructure)
-        objects += envoys_of(owner, each.proxy, each.ports, infrastructure, name)
+        objects += envoys_of(owner, each.proxy, each.ports, each.addresses, infrastructure)
     for picker in pickers:
         owners = [Owner(pool, uids.get(pool.key, "")) for pool in picker.pools]
         objects += pickers_of(picker.seat, owners, infrastructure)

@@ -18,6 +18,7 @@ from resources import (
 )
 from translators import ir
 from translators.resolve import declared
+from translators.resolve.addresses import Addresses, address_problem, addresses_of
 from translators.resolve.attachment import Attachment, Name, attach, parent_of
 from translators.resolve.backends import Backends
 from translators.resolve.index import Index, age
@@ -40,8 +41,6 @@ from translators.resolve.ports import gateway_of
 from translators.resolve.routes import is_refused, problems_of, rules_of
 from translators.resolve.traffic import traffic_states
 from translators.settings import Settings
-
-_IP_ADDRESS = "IPAddress"
 
 
 def resolve(world: World, settings: Settings) -> Meaning:
@@ -66,16 +65,22 @@ def resolve(world: World, settings: Settings) -> Meaning:
             attachments[each.gateway] += each.attachments
             parents.append(ParentState(each.ref, (*((each.problem,) if each.problem else ()), *own)))
         route_states.append(RouteState(route, tuple(parents)))
+    addresses = addresses_of(ours.values()) if settings.deploys else {}
     by_name = {each.item.key.name: each for each in classes}
     gateways, gateway_states = [], []
     for name, gateway in ours.items():
-        refusal = problem_of_gateway(world, gateway, by_name) or _address_problem(gateway, settings)
+        refusal = problem_of_gateway(world, gateway, by_name)
+        if settings.deploys:
+            refusal = refusal or address_problem(gateway)
         listeners = states_of(index, gateway, refusal, settings)
-        configured = [each for each in listeners.values() if each.configured]
+        # What was made for a Gateway stays while it is refused as a whole, and its Envoys, if any, go on serving.
+        serving = states_of(index, gateway, None, settings) if settings.deploys else listeners
+        configured = [each for each in serving.values() if each.configured]
         gateways.append(gateway_of(index, gateway, configured, attachments[name], rules, backends, settings))
         proxy = proxy_of_gateway(world, gateway, by_name)
         accepted = [each for each in attachments[name] if not is_refused(rules[each.route.key])]
-        gateway_states.append(_state(gateway, listeners, accepted, refusal, proxy))
+        state = _state(gateway, listeners, accepted, refusal, proxy)
+        gateway_states.append(replace(state, addresses=addresses.get(name, Addresses())))
         if proxy is not None and not settings.deploys:
             notices += parameter_notices(proxy)
     return Meaning(
@@ -106,15 +111,6 @@ def _gateways(world: World, classes: Iterable[ClassState], settings: Settings) -
             notices.append(f"{gateway.key}: spec.addresses is not built yet; the installation chooses the address")
         ours[gateway.key.namespace, gateway.key.name] = gateway
     return ours, notices
-
-
-def _address_problem(gateway: Gateway, settings: Settings) -> ir.Problem | None:
-    if settings.deploys:
-        for number, address in enumerate(gateway.spec.addresses):
-            if address.type != _IP_ADDRESS:
-                text = f"an address of type {address.type} cannot be asked for, only {_IP_ADDRESS} can"
-                return ir.Problem("Accepted", "UnsupportedAddress", text, f"spec.addresses[{number}].type")
-    return None
 
 
 def _strays(index: Index, settings: Settings) -> Iterator[tuple[Key, ir.Problem]]:

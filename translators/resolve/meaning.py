@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from resources import EnvoyProxy, Gateway, HTTPRoute, Key, Listener, ParentReference
 from translators import ir
+from translators.resolve.addresses import Addresses
 from translators.resolve.certificates import Certificates
 from translators.resolve.declared import DeclaredState
 from translators.resolve.parameters import ClassState
@@ -42,7 +43,7 @@ class ListenerState:
 class GatewayState:
     """A Gateway that is ours.
 
-    refusal: what is wrong with it as a whole, for which no listener is served. proxy: its parameters, where right.
+    refusal: what is wrong with it as a whole, for which no listener is accepted. proxy: its parameters, where right.
     """
 
     gateway: Gateway
@@ -50,6 +51,7 @@ class GatewayState:
     listeners: tuple[ListenerState, ...]
     refusal: ir.Problem | None
     proxy: EnvoyProxy | None
+    addresses: Addresses = Addresses()  # noqa: RUF009 - it is immutable
 
 
 @dataclass(frozen=True, slots=True)
