@@ -12,10 +12,12 @@ examples: $(READY)
 	@$(BIN)/python examples
 
 # The tests with real Envoy run one after the other, since some of them hold the gateway to times. Those on Kubernetes
-# need Linux and root, and Go or ready binaries; POINTSMAN_KUBERNETES=0 does without.
+# need Linux and root, and Go or ready binaries; POINTSMAN_KUBERNETES=0 does without. Many tests watch real processes, and
+# a machine that stands still for a moment breaks them: one that fails is run once more, and the summary names it (RERUN).
+TWICE := --reruns 1 -rR
 test: lint fast
-	$(BIN)/python -m pytest tests/integration
-	$(BIN)/python -m pytest tests/kubernetes
+	$(BIN)/python -m pytest tests/integration $(TWICE)
+	$(BIN)/python -m pytest tests/kubernetes $(TWICE)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -25,7 +27,7 @@ lint: $(READY)
 
 # The tests that need neither Envoy nor Kubernetes.
 fast: $(READY)
-	$(BIN)/python -m pytest tests --ignore tests/integration --ignore tests/kubernetes -n auto
+	$(BIN)/python -m pytest tests --ignore tests/integration --ignore tests/kubernetes -n auto $(TWICE)
 
 # Takes a quarter of an hour; the figures and what they mean are in docs/performance.md.
 bench: $(READY)
