@@ -1,5 +1,18 @@
-"""The endpoint picker: tells Envoy, over ext_proc, which model server is to take each request."""
+"""The endpoint picker: tells gateways, over ext_proc, which model server is to take each request."""
 
-from picker.process import ENVIRONMENT, PickerSettings, serve
+from picker.certificates import CertificateError, from_folder, self_signed
+from picker.logs import Log
+from picker.pools import Directory
+from picker.process import ENVIRONMENT, PickerSettings, Teacher, serve
 
-__all__ = ["ENVIRONMENT", "PickerSettings", "serve"]
+__all__ = [
+    "ENVIRONMENT",
+    "CertificateError",
+    "Directory",
+    "Log",
+    "PickerSettings",
+    "Teacher",
+    "from_folder",
+    "self_signed",
+    "serve",
+]

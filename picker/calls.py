@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from picker.access_log import AccessLog
-from picker.duplex import Duplex
 from picker.exchange import Exchange, Pool
 from picker.http2 import Call, Connection, Opener
 from picker.logs import Log
+from picker.passage import Passage
 from picker.served_models import Source, read_sources
 from picker.server import (
     BODY_FOLLOWS,
@@ -194,18 +194,18 @@ class _ListStream:
 class _PassingStream(_ExchangeStream):
     """Request and answer as they stream through, for a pool whose own picker fails; Envoy ends the stream."""
 
-    __slots__ = ("_duplex",)
+    __slots__ = ("_passage",)
 
     def _begin(self, pool: Pool) -> None:
         exchange = self._calls.picker.open(pool, body_follows=True)
         self._exchange = (exchange, pool)
-        self._duplex = Duplex(exchange)
+        self._passage = Passage(exchange)
 
     def _answer(self, message: bytes) -> None:
         if self._exchange is None or self._call.ended:
             return
         request = ProcessingRequest.FromString(message)
-        for answer in self._calls.picker.pass_message(self._duplex, self._exchange[1], self._asked.envoy, request):
+        for answer in self._calls.picker.pass_message(self._passage, self._exchange[1], self._asked.envoy, request):
             self._call.send(answer.SerializeToString())
 
     def finish(self) -> None:

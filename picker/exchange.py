@@ -155,12 +155,13 @@ _PASSING = {
 class Exchange:
     """One exchange: `receive` each message, send what it returns, end the stream when `done`.
 
+    `body_follows` may still be changed before the headers are received.
+
     `mirrors` are the pools that copies of the request go to; `identify` gives each pick a name of its own; `explain`
     keeps a trace of the decision.  After a pick `picked` holds it; `refused` is the reason of a refusal.
     """
 
     __slots__ = (
-        "_body_follows",
         "_dice",
         "_explain",
         "_identify",
@@ -169,9 +170,11 @@ class Exchange:
         "_objective",
         "_pool",
         "_subset",
+        "body_follows",
         "done",
         "mirrors",
         "picked",
+        "refusal",
         "refused",
     )
 
@@ -187,7 +190,7 @@ class Exchange:
     ) -> None:
         self._pool = pool
         self.mirrors = mirrors
-        self._body_follows = body_follows
+        self.body_follows = body_follows
         self._identify = identify
         self._dice = dice
         self._explain = explain
@@ -197,7 +200,27 @@ class Exchange:
         self._subset: frozenset[str] | None = None
         self.done = False
         self.picked: Picked | None = None
+        self.refusal: ProcessingResponse | None = None
         self.refused = ""
+
+    @property
+    def may_rename(self) -> bool:
+        """Whether the name of a model may have to change, or be refused."""
+        return self._pool.rules.names_models
+
+    def name_late(self, model: str) -> str:
+        """Take in the model's name where the endpoint is picked already; return the name that it has there.
+
+        Where the pool refuses the model there is a `refusal` from then on.
+        """
+        rules = self._pool.rules
+        if rules.refuses(model):
+            self.refusal = self._refuse(MODEL_NOT_FOUND, model)
+            return model
+        target = rules.target(model, self._dice)
+        if self.picked is not None:
+            self.picked.model, self.picked.target = model, target
+        return target
 
     def receive(self, request: ProcessingRequest) -> ProcessingResponse:
         """Answer one message of Envoy's."""
@@ -205,20 +228,24 @@ class Exchange:
         if kind == "request_headers":
             return self._receive_headers(request, request.request_headers)
         if kind == "request_body" and self.picked is None:
-            if request.HasField("metadata_context"):
-                self._subset = _subset(request.metadata_context)
+            self._read_subset(request)
             return self._receive_body(request.request_body.body)
         self.done = True
         return ProcessingResponse.FromString(_PASSING[kind or "request_headers"])
 
     def _receive_headers(self, request: ProcessingRequest, headers: HttpHeaders) -> ProcessingResponse:
         self._read(headers.headers)
-        if request.HasField("metadata_context"):
-            self._subset = _subset(request.metadata_context)
+        self._read_subset(request)
         response = ProcessingResponse.FromString(_PASSING["request_headers"])
-        if self._body_follows and not headers.end_of_stream:
+        if self.body_follows and not headers.end_of_stream:
             return response
         return self._pick(response, self._model, self._model)
+
+    def _read_subset(self, request: ProcessingRequest) -> None:
+        if request.HasField("metadata_context"):
+            found = _subset(request.metadata_context)
+            if found is not None:
+                self._subset = found
 
     def _read(self, headers: HeaderMap) -> None:
         for header in headers.headers:
@@ -234,7 +261,7 @@ class Exchange:
                 self._objective = value
 
     def _receive_body(self, body: bytes) -> ProcessingResponse:
-        self._length = len(body)
+        promised, self._length = self._length, len(body)
         prompt = read(body) if self._pool.reads_prompt else None
         named = self._named(body, prompt)
         model = named or self._model
@@ -253,8 +280,10 @@ class Exchange:
             _set_header(response, PREFILL_DESTINATION, address.encode())
         if sent is not body:
             response.request_body.response.body_mutation.body = sent
-            # Envoy answers 500 when the length it was promised is not the length it gets.
-            _set_header(response, _LENGTH_HEADER, b"%d" % len(sent))
+            if promised is not None:
+                # Envoy answers 500 when the length it was promised is not the length it gets; a body without one stays
+                # chunked, since trailers may follow it.
+                _set_header(response, _LENGTH_HEADER, b"%d" % len(sent))
         return response
 
     def _named(self, body: bytes, prompt: Prompt | None) -> str:

@@ -71,13 +71,14 @@ class Directory:
         return self._heard and all(pool.table is not None for pool in self.pools.values())
 
     @property
-    def _pool_type(self) -> str:
+    def pool_type(self) -> str:
+        """The type under which it is told of pools."""
         return FOREIGN_POOL_TYPE if self.only else POOL_TYPE
 
     def connect(self) -> list[DeltaDiscoveryRequest]:
         """Open a stream: subscribe to everything, naming the versions held, so that only what changed is sent."""
         pools = DeltaDiscoveryRequest(
-            type_url=self._pool_type,
+            type_url=self.pool_type,
             # No names at all on a type's first request subscribes to all of it.
             resource_names_subscribe=[self.only] if self.only else [],
             initial_resource_versions={name: version for name, (version, _) in self._told.items()},
@@ -105,7 +106,7 @@ class Directory:
         """Take over a response; the first request returned acknowledges or refuses it."""
         answer = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
         try:
-            if response.type_url == self._pool_type:
+            if response.type_url == self.pool_type:
                 self._receive_pools(response)
             elif response.type_url == ENDPOINTS_TYPE:
                 self._receive_assignments(response)

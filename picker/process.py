@@ -8,9 +8,11 @@ import random
 import secrets
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from functools import partial
+from typing import Any, Protocol, TextIO
 
 import grpc
 from aiohttp import web
@@ -21,11 +23,12 @@ from picker.calls import Calls, Listener
 from picker.in_flight import MAX_AGE, InFlight
 from picker.logs import Log, open_log
 from picker.model_lists import ListTimes, ModelLists
+from picker.passage import DUPLEX
 from picker.pools import Directory
 from picker.probe import Prober, ProbeTimes
 from picker.scrape import Scraper, ScrapeTimes
-from picker.server import SERVER_OPTIONS, Picker
-from picker.streams import Health, PoolServices
+from picker.server import Picker
+from picker.streams import PoolServer
 from picker.table import Endpoint
 from picker.telemetry import Telemetry, metrics_app
 
@@ -37,8 +40,6 @@ ENVIRONMENT = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # The port opens when the pods were asked once, and does not wait longer than this for one that hangs (seconds).
 _FIRST_SCRAPE = 0.3
 _SWEEP = 600.0
-# Access log streams never end of themselves; exchanges take milliseconds (seconds).
-_GRACE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,12 @@ class PickerSettings:
     """Where the picker finds and is found.
 
     `xds` and `listen` are ``unix:/path`` or ``host:port``; `metrics` is ``host:port``; `group` is the name under which
-    the control plane keeps the Envoys and pickers that belong together; `debug` logs every decision in full.  With
-    `pool` (``namespace/name``) it is the picker that this pool names itself, and speaks the endpoint picker protocol;
-    `health` (``host:port``) is where it says by gRPC that it serves.
+    the control plane keeps the Envoys and pickers that belong together; `debug` logs every decision in full.
+
+    With `pool` (``namespace/name``) it is the picker that this pool names itself, and speaks the endpoint picker
+    protocol to any gateway: with TLS if there are `credentials`, taking bodies in `body_mode` (`BodySendMode`) where a
+    gateway does not say how it sends them; `health` (``host:port``) is where probes ask, and `drain` how many seconds
+    requests that are passing may take to end when it is told to stop.
     """
 
     xds: str
@@ -61,29 +65,52 @@ class PickerSettings:
     debug: bool = False
     pool: str = ""
     health: str = ""
+    credentials: grpc.ServerCredentials | None = None
+    body_mode: int = DUPLEX
+    drain: float = 0.2
+
+
+class Teacher(Protocol):
+    """Tells the directory of pools and endpoints, calls `changed` whenever it did, and does so until cancelled."""
+
+    def __call__(self, directory: Directory, *, changed: Callable[[], None], log: Log) -> Coroutine[Any, Any, None]:
+        """Begin."""
 
 
 class PortTakenError(OSError):
     """A port that the picker is told to listen on is taken."""
 
 
-async def serve(settings: PickerSettings, stop: asyncio.Event, stream: TextIO | None = None) -> None:
+async def serve(
+    settings: PickerSettings, stop: asyncio.Event, stream: TextIO | None = None, teacher: Teacher | None = None
+) -> None:
     """Run the picker until `stop` is set; logs to `stream` (stderr).
+
+    It learns of pools from `teacher`, by default the control plane.
 
     The port for Envoy opens when the pools and their endpoints are known: until then Envoy does what the pool's
     failure mode says.  Raises PortTakenError.
     """
     log = open_log(stream or sys.stderr, debug=settings.debug)
-    process = _Process(settings, log)
+    process = _Process(settings, log, teacher or partial(follow_control_plane, settings.xds, dice=random.random))
     try:
         await process.run(stop)
     finally:
         await process.close()
 
 
+@contextmanager
+def _taken(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise PortTakenError(f"the picker cannot listen on {address}") from error
+
+
 class _Process:
-    def __init__(self, settings: PickerSettings, log: Log) -> None:
+    def __init__(self, settings: PickerSettings, log: Log, teacher: Teacher) -> None:
         self._settings = settings
+        self._teacher = teacher
         self._log = log
         self._directory = Directory(settings.group, settings.pool)
         self._in_flight = InFlight()
@@ -110,21 +137,30 @@ class _Process:
             log=log,
         )
         self._complete = asyncio.Event()
+        self._news = asyncio.Event()
         self._serving = False
         self._listener = Listener(log)
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._access_log = AccessLog(
+            directory=self._directory,
+            in_flight=self._in_flight,
+            prober=self._prober,
+            telemetry=self._telemetry,
+            log=log,
+        )
+        self._pool_server: PoolServer | None = None
+        if settings.pool:
+            self._pool_server = PoolServer(self._picker, self._access_log, settings.pool, settings.body_mode)
         self._web: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         await self._open_metrics()
+        if self._pool_server is not None:
+            with _taken(self._settings.health):
+                await self._pool_server.open_probes(self._settings.health)
         loop = asyncio.get_running_loop()
         self._tasks += (
-            loop.create_task(
-                follow_control_plane(
-                    self._settings.xds, self._directory, changed=self._change, log=self._log, dice=random.random
-                )
-            ),
+            loop.create_task(self._teacher(self._directory, changed=self._change, log=self._log)),
             loop.create_task(self._sweep()),
             loop.create_task(self._open()),
         )
@@ -143,7 +179,8 @@ class _Process:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._listener.close()
-        await self._server.stop(_GRACE if self._serving else None)
+        if self._pool_server is not None:
+            await self._pool_server.close(self._settings.drain)
         await self._scraper.close()
         await self._model_lists.close()
         await self._prober.close()
@@ -156,25 +193,13 @@ class _Process:
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SCRAPE):
                 await self._scraper.settle()
-        access_log = AccessLog(
-            directory=self._directory,
-            in_flight=self._in_flight,
-            prober=self._prober,
-            telemetry=self._telemetry,
-            log=self._log,
-        )
-        for address in filter(None, (self._settings.listen, self._settings.health)):
-            try:
-                if self._settings.pool:
-                    self._server.add_insecure_port(address)
-                else:
-                    await self._listener.open(address, Calls(self._picker, access_log))
-            except (OSError, RuntimeError) as error:
-                raise PortTakenError(f"the picker cannot listen on {address}") from error
-        if self._settings.pool:
-            services = PoolServices(self._picker, access_log, self._settings.pool)
-            self._server.add_generic_rpc_handlers((services, Health()))
-            await self._server.start()
+        listen = self._settings.listen
+        with _taken(listen):
+            if self._pool_server is None:
+                await self._listener.open(listen, Calls(self._picker, self._access_log))
+            else:
+                await self._pool_server.open(listen, self._settings.credentials)
+                self._tasks.append(asyncio.get_running_loop().create_task(self._show_ready(self._pool_server)))
         self._serving = True
         # What is there at the start stays: the collector need not look at it again, and requests make little garbage.
         gc.freeze()
@@ -187,6 +212,13 @@ class _Process:
         host, _, port = self._settings.metrics.rpartition(":")
         await web.TCPSite(runner, host.strip("[]"), int(port)).start()
 
+    async def _show_ready(self, server: PoolServer) -> None:
+        """Keep the answer to health checks true: without its pool there is nothing to pick from."""
+        while True:
+            self._news.clear()
+            await server.show_ready(ready=bool(self._directory.pools))
+            await self._news.wait()
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
@@ -197,6 +229,7 @@ class _Process:
         self._model_lists.follow(self._directory.members)
         self._telemetry.forget_others()
         self._picker.announce()
+        self._news.set()
         if self._directory.complete:
             self._complete.set()
 

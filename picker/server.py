@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 
-from picker.duplex import Duplex
 from picker.exchange import Exchange, Pool, pass_on
 from picker.in_flight import InFlight
 from picker.logs import Log
+from picker.passage import Passage
 from picker.pools import Directory
 from picker.refusals import UNKNOWN_POOL, refuse
 from picker.served_models import Source, complete, served_by
@@ -120,15 +120,15 @@ class Picker:
         return response
 
     def pass_message(
-        self, duplex: Duplex, pool: Pool, envoy: str, request: ProcessingRequest
+        self, passage: Passage, pool: Pool, envoy: str, request: ProcessingRequest
     ) -> list[ProcessingResponse]:
         """Take one message in of what streams through, and account for what it led to."""
-        undecided, began = not duplex.exchange.done, self._clock()
+        undecided, began = not passage.exchange.done, self._clock()
         if undecided:
             pool.note_use(began)
-        answers = duplex.receive(request)
-        if undecided and duplex.exchange.done:
-            self.account(duplex.exchange, pool, envoy, began=began)
+        answers = passage.receive(request)
+        if undecided and passage.exchange.done:
+            self.account(passage.exchange, pool, envoy, began=began)
         return answers
 
     def account(self, exchange: Exchange, pool: Pool, envoy: str, *, began: float) -> None:

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from pointsman.failure import Failure
 
 ModelFinder = Literal["json_to_metadata", "ai_protocol_manager"]
+BodyMode = Literal["none", "streamed", "buffered", "full-duplex-streamed"]
 
 
 class _Group(TyperGroup):
@@ -255,34 +256,69 @@ def drain_envoy(
 @app.command()
 def picker(
     *,
-    xds: Annotated[str, typer.Option(metavar="ADDRESS", help="The control plane: unix:PATH or HOST:PORT.")],
-    listen: Annotated[str, typer.Option(metavar="ADDRESS", help="Where Envoy asks: unix:PATH or HOST:PORT.")],
+    listen: Annotated[str, typer.Option(metavar="ADDRESS", help="Where gateways ask: unix:PATH or HOST:PORT.")],
     metrics: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve Prometheus metrics.")],
+    xds: Annotated[str, typer.Option(metavar="ADDRESS", help="The control plane: unix:PATH or HOST:PORT.")] = "",
     group: Annotated[str, typer.Option(metavar="NAME", help="The group of Envoys to pick for.")] = "folder",
     pool: Annotated[
         str, typer.Option(metavar="NAMESPACE/NAME", help="Be the picker that this pool names, for any gateway.")
     ] = "",
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Learn of the pool from a folder, without a control plane.")
+    ] = None,
+    kubernetes: Annotated[
+        bool, typer.Option("--kubernetes", help="Learn of the pool from the cluster, without a control plane.")
+    ] = False,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The cluster; in a pod, its own is the default.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(metavar="NAME", help="The kubeconfig's context.")] = None,
     health: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to answer gRPC health checks.")] = "",
+    tls: Annotated[
+        str,
+        typer.Option(metavar="off|self-signed|FOLDER", help="For gateways: FOLDER has tls.crt and tls.key."),
+    ] = "self-signed",
+    body_mode: Annotated[
+        BodyMode, typer.Option("--body-mode", help="How bodies come from a gateway that does not say.")
+    ] = "full-duplex-streamed",
+    drain: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="How long what is passing may take to end at the end.")
+    ] = 30.0,
     debug: Annotated[
         bool, typer.Option("--debug", help="Log for each decision the candidates, their costs and the reason.")
     ] = False,
 ) -> None:
-    """Choose the model server for each request, on Envoy's behalf."""
+    """Choose the model server for each request: for our Envoys, or, with --pool, for any gateway."""
     import uvloop
 
-    _check(xds=xds, listen=listen, metrics=metrics, **({"health": health} if health else {}))
+    _check(listen=listen, metrics=metrics, **{key: value for key, value in (("xds", xds), ("health", health)) if value})
     from picker import ENVIRONMENT, PickerSettings, serve
+    from pointsman.picker_options import body_mode_of, credentials_of, teacher_of
     from pointsman.signals import ending_with_stdin, stop_on_signals
 
+    teacher = teacher_of(pool, xds=xds, folder=folder, kubernetes=kubernetes, kubeconfig=kubeconfig, context=context)
+    credentials = credentials_of(tls) if pool else None
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         # gRPC reads it when it is loaded, which has just happened: once more from the beginning.
         os.environ.update(ENVIRONMENT)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
+    settings = PickerSettings(
+        xds,
+        listen,
+        metrics,
+        group,
+        debug=debug,
+        pool=pool,
+        health=health,
+        credentials=credentials,
+        body_mode=body_mode_of(body_mode),
+        drain=drain,
+    )
 
     async def run() -> None:
         stop = stop_on_signals()
         async with ending_with_stdin(stop):
-            await serve(PickerSettings(xds, listen, metrics, group, debug=debug, pool=pool, health=health), stop)
+            await serve(settings, stop, teacher=teacher)
 
     try:
         uvloop.run(run())

@@ -63,7 +63,7 @@ class PickerPod:
         where = ("--listen", at[plan.port], "--health", at[plan.health], "--metrics", at[plan.metrics])
         self._process = SidecarProcess(
             _MODULE,
-            ("picker", "--xds", xds, "--pool", plan.pool, *where),
+            ("picker", "--xds", xds, "--pool", plan.pool, "--tls", "off", "--drain", "0", *where),
             {"POINTSMAN_ENDS_WITH_STDIN": "1"},
         )
         self._watch: asyncio.Task[None] | None = None

@@ -1,6 +1,7 @@
 """World to meaning to Envoy's messages, and the statuses that say how every object stands. Nothing here does I/O."""
 
 from translators.memo import Memo
+from translators.pool_alone import PoolAlone, translate_pool
 from translators.resolve.versions import DEFINITIONS
 from translators.settings import PICKER_CLUSTER, ModelFinder, Placement, Settings
 from translators.statuses import CONTROLLER, Status
@@ -24,10 +25,12 @@ __all__ = [
     "Memo",
     "ModelFinder",
     "Placement",
+    "PoolAlone",
     "PoolSummary",
     "Resource",
     "Settings",
     "Status",
     "Translation",
     "translate",
+    "translate_pool",
 ]

@@ -145,7 +145,7 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
     for backend in gateway.backends:
         yield memo(_cluster, backend, settings.connection_buffer_limit, user_timeout=settings.user_timeout)
         if isinstance(backend, ir.Pool):
-            yield memo(_pool, backend)
+            yield memo(pool_resource, backend)
             if backend.split is not None:
                 yield memo(_prefill_cluster, backend, settings.connection_buffer_limit)
     for backend in gateway.mirrored:
@@ -154,7 +154,7 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
         yield memo(_picker_cluster, picker)
     yield from _stand_ins(gateway, memo)
     for assignment in gateway.assignments:
-        yield memo(_assignment, assignment)
+        yield memo(assignment_resource, assignment)
     for certificate in gateway.certificates:
         yield memo(_secret, certificate)
     for port in gateway.ports:
@@ -191,8 +191,8 @@ def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
 
     def add(seat: ir.Picker, pool: SeatedPool) -> None:
         known = found.setdefault(seat.cluster, {})
-        known[f"pool {pool.meaning.cluster}"] = memo(_pool, pool.meaning)
-        known.update({each.cluster: memo(_assignment, each) for each in pool.assignments})
+        known[f"pool {pool.meaning.cluster}"] = memo(pool_resource, pool.meaning)
+        known.update({each.cluster: memo(assignment_resource, each) for each in pool.assignments})
 
     for each in meaning.seated:
         if each.meaning.seat is not None:
@@ -256,12 +256,14 @@ def _stand_in(pool: ir.Pool) -> Resource:
     return Resource(POOL, pool.name, stand_in_of(pool), pool.origin)
 
 
-def _pool(pool: ir.Pool) -> Resource:
+def pool_resource(pool: ir.Pool) -> Resource:
+    """Return what a picker is told of its pool."""
     # Pointsman's own picker serves all pools of the one type, and another one its own pool of the other.
     return Resource(POOL if pool.picker is None else FOREIGN_POOL, pool.name, pool_of(pool), pool.origin)
 
 
-def _assignment(assignment: ir.Assignment) -> Resource:
+def assignment_resource(assignment: ir.Assignment) -> Resource:
+    """Return the endpoints of a cluster."""
     return Resource(ENDPOINTS, assignment.cluster, assignment_of(assignment), assignment.origin)
 
 

@@ -148,7 +148,7 @@ async def test_a_picker_that_hangs_and_goes_on(start: Start, tmp_path: Path) -> 
         waiting: list[tuple[float, str, asyncio.Task[Answer]]] = []
         while loop.time() < hung + BOUND + SLACK:
             waiting += [(loop.time(), mode, asyncio.create_task(w.ask(mode))) for mode in ("Open", "Close")]
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         await asyncio.sleep(SLACK)
         stuck = [began for began, _, task in waiting if not task.done()]
         assert max(stuck) - hung <= BOUND

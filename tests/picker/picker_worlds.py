@@ -213,13 +213,15 @@ async def pods(*made: Pod) -> AsyncIterator[tuple[Pod, ...]]:
             await pod.stop()
 
 
-def headers_message(model: str = "", *, end_of_stream: bool = False) -> ProcessingRequest:
+def headers_message(model: str = "", *, end_of_stream: bool = False, length: int | None = None) -> ProcessingRequest:
     message = ProcessingRequest()
     message.request_headers.end_of_stream = end_of_stream
     headers = message.request_headers.headers.headers
     headers.add(key=":path", raw_value=b"/v1/chat/completions")
     if model:
         headers.add(key="x-gateway-model-name", raw_value=model.encode())
+    if length is not None:
+        headers.add(key="content-length", raw_value=b"%d" % length)
     return message
 
 

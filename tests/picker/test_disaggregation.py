@@ -74,7 +74,8 @@ class Gateway:
         pool = self.directory.pools[POOL]
         dice = random.Random(1).random  # noqa: S311  (dice)
         made = Exchange(pool, body_follows=True, identify=identities.__next__, dice=dice)
-        answer = made.receive(headers_message(end_of_stream=body is None))
+        length = None if body is None else len(body)
+        answer = made.receive(headers_message(end_of_stream=body is None, length=length))
         if body is not None:
             answer = made.receive(body_message(body))
         if made.picked is not None:

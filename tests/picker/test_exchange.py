@@ -86,7 +86,7 @@ def test_the_drawn_target_replaces_the_model() -> None:
     of = pool("a:1", models={"qwen": {"v1": 9, "v2": 1}})
     for throw, target in ((0.0, "v1"), (0.89, "v1"), (0.95, "v2")):
         made = exchange(of, body_follows=True, throw=throw)
-        made.receive(headers_message("qwen"))
+        made.receive(headers_message("qwen", length=22))
         answer = made.receive(body_message(b'{"model":"qwen","n":1}'))
         common = answer.request_body.response
         assert orjson.loads(common.body_mutation.body) == {"model": target, "n": 1}

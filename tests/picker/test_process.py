@@ -90,7 +90,10 @@ async def test_a_body_gets_the_target_models_name(tmp_path: Path) -> None:
     models = {"qwen": {"qwen-lora": 1}}
     async with pods(Pod("a")) as (a,), world(tmp_path, a, models=models) as w:
         first, second = await w.envoy.exchange(
-            "default/qwen", headers_message("qwen"), body_message(b'{"model": "qwen", "stream":true}'), body=True
+            "default/qwen",
+            headers_message("qwen", length=32),
+            body_message(b'{"model": "qwen", "stream":true}'),
+            body=True,
         )
         assert first.WhichOneof("response") == "request_headers"
         assert destinations(first) == []

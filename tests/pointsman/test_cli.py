@@ -95,6 +95,30 @@ def test_the_version_is_printed_and_starts_fast() -> None:
         ("control-plane {folder} --xds unix:/x --admin 1x", "--admin 1x: neither unix:PATH nor HOST:PORT"),
         ("control-plane {folder}/none --xds unix:/x --admin unix:/y", "{folder}/none: no such folder"),
         ("picker --xds unix:/x --listen unix:/y --metrics unix:/z", "--metrics unix:/z: not HOST:PORT"),
+        (
+            "picker --listen unix:/y --metrics 127.0.0.1:0",
+            "one of --xds, --folder and --kubernetes says where to learn of pools",
+        ),
+        (
+            "picker --folder {folder} --xds unix:/x --listen unix:/y --metrics 127.0.0.1:0",
+            "one of --xds, --folder and --kubernetes says where to learn of pools",
+        ),
+        (
+            "picker --folder {folder} --listen unix:/y --metrics 127.0.0.1:0",
+            "--pool says which pool to pick for where there is no control plane",
+        ),
+        (
+            "picker --folder {folder} --pool chat --listen unix:/y --metrics 127.0.0.1:0",
+            "--pool chat: not NAMESPACE/NAME",
+        ),
+        (
+            "picker --folder {folder}/none --pool a/b --listen unix:/y --metrics 127.0.0.1:0",
+            "{folder}/none: no such folder",
+        ),
+        (
+            "picker --folder {folder} --pool a/b --listen unix:/y --metrics 127.0.0.1:0 --tls {folder}",
+            "--tls {folder}/tls.key: No such file or directory",
+        ),
         ("simulate {folder} --pods {folder}/none", "{folder}/none: no such folder"),
     ],
 )

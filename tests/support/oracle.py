@@ -112,10 +112,11 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def certificate(folder: Path) -> Path:
-    """Make a key and a certificate that nobody vouches for."""
+def certificate(folder: Path, name: str = "picker") -> Path:
+    """Make a key and a certificate that nobody vouches for; they are in files of their own, and in one together."""
     key, chain = folder / "key.pem", folder / "chain.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=picker"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    command += ["-addext", f"subjectAltName=DNS:{name}"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True)
     both = folder / "both.pem"
     both.write_bytes(key.read_bytes() + chain.read_bytes())

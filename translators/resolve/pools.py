@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from resources import X_INFERENCE_GROUP, InferencePool
 from translators import ir
 from translators.resolve.annotations import annotations_of
@@ -14,12 +16,8 @@ from translators.resolve.traffic import traffic_of
 
 def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
     """Return what an InferencePool means, or why it cannot be served."""
-    namespace, name = pool.key.namespace, pool.key.name
-    stable = isinstance(pool, InferencePool)
-    # Both versions of the API may hold a pool of one name; the picker must tell them apart.
-    shown = "" if stable or not index.world.get(InferencePool, namespace, name) else f"/{X_INFERENCE_GROUP}"
     if pool.unbuilt:
-        return ir.Problem(RESOLVED, "UnsupportedValue", "is not built yet", pool.unbuilt[0])
+        return _unbuilt(pool)
     picker = picker_of(index, pool)
     if isinstance(picker, ir.Problem):
         return picker
@@ -27,19 +25,43 @@ def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
     if isinstance(seat, ir.Problem):
         return seat
     ref = picker_ref_of(pool)
-    traffic = traffic_of(index, pool)
-    said = annotations_of(pool)
+    made = _meaning_of(index, pool)
     # Without the picker the servers of a split pool would not know where to meet.
-    fail_open = traffic.split is None and ref is not None and ref.failure_mode == "FailOpen"
-    return ir.Pool(
-        name=f"{namespace}/{name}{shown}",
-        cluster=f"{'inferencepool' if stable else 'xinferencepool'}/{namespace}/{name}",
-        origin=str(pool.key),
+    fail_open = made.split is None and ref is not None and ref.failure_mode == "FailOpen"
+    return replace(
+        made,
         fail_open=fail_open,
         picker=picker,
         seat=seat,
         # Where our pickers have Services, none runs beside another's.
         stand_in=picker is not None and fail_open and not index.picker_services,
+    )
+
+
+def pool_for_others(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
+    """Return what an InferencePool means to the picker that it names, or why it cannot be picked for.
+
+    The gateway is another's: it sends no copies of requests to prefill, so that every pod has to do both.
+    """
+    return _unbuilt(pool) if pool.unbuilt else replace(_meaning_of(index, pool), split=None)
+
+
+def _unbuilt(pool: AnyPool) -> ir.Problem:
+    return ir.Problem(RESOLVED, "UnsupportedValue", "is not built yet", pool.unbuilt[0])
+
+
+def _meaning_of(index: Index, pool: AnyPool) -> ir.Pool:
+    namespace, name = pool.key.namespace, pool.key.name
+    stable = isinstance(pool, InferencePool)
+    # Both versions of the API may hold a pool of one name; the picker must tell them apart.
+    shown = "" if stable or not index.world.get(InferencePool, namespace, name) else f"/{X_INFERENCE_GROUP}"
+    traffic = traffic_of(index, pool)
+    said = annotations_of(pool)
+    return ir.Pool(
+        name=f"{namespace}/{name}{shown}",
+        cluster=f"{'inferencepool' if stable else 'xinferencepool'}/{namespace}/{name}",
+        origin=str(pool.key),
+        fail_open=False,
         h2c=isinstance(pool, InferencePool) and pool.spec.app_protocol == H2C,
         runtime=traffic.runtime or said.runtime,
         strategy=said.strategy,

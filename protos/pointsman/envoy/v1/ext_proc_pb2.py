@@ -26,41 +26,45 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from protos.pointsman.envoy.v1 import base_pb2 as protos_dot_pointsman_dot_envoy_dot_v1_dot_base__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(protos/pointsman/envoy/v1/ext_proc.proto\x12\x12pointsman.envoy.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a$protos/pointsman/envoy/v1/base.proto\"\xb9\x03\n\x11ProcessingRequest\x12:\n\x0frequest_headers\x18\x02 \x01(\x0b\x32\x1f.pointsman.envoy.v1.HttpHeadersH\x00\x12;\n\x10response_headers\x18\x03 \x01(\x0b\x32\x1f.pointsman.envoy.v1.HttpHeadersH\x00\x12\x34\n\x0crequest_body\x18\x04 \x01(\x0b\x32\x1c.pointsman.envoy.v1.HttpBodyH\x00\x12\x35\n\rresponse_body\x18\x05 \x01(\x0b\x32\x1c.pointsman.envoy.v1.HttpBodyH\x00\x12<\n\x10request_trailers\x18\x06 \x01(\x0b\x32 .pointsman.envoy.v1.HttpTrailersH\x00\x12=\n\x11response_trailers\x18\x07 \x01(\x0b\x32 .pointsman.envoy.v1.HttpTrailersH\x00\x12\x36\n\x10metadata_context\x18\x08 \x01(\x0b\x32\x1c.pointsman.envoy.v1.MetadataB\t\n\x07request\"T\n\x0bHttpHeaders\x12.\n\x07headers\x18\x01 \x01(\x0b\x32\x1d.pointsman.envoy.v1.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"?\n\x0cHttpTrailers\x12/\n\x08trailers\x18\x01 \x01(\x0b\x32\x1d.pointsman.envoy.v1.HeaderMap\"\x93\x04\n\x12ProcessingResponse\x12>\n\x0frequest_headers\x18\x01 \x01(\x0b\x32#.pointsman.envoy.v1.HeadersResponseH\x00\x12?\n\x10response_headers\x18\x02 \x01(\x0b\x32#.pointsman.envoy.v1.HeadersResponseH\x00\x12\x38\n\x0crequest_body\x18\x03 \x01(\x0b\x32 .pointsman.envoy.v1.BodyResponseH\x00\x12\x39\n\rresponse_body\x18\x04 \x01(\x0b\x32 .pointsman.envoy.v1.BodyResponseH\x00\x12@\n\x10request_trailers\x18\x05 \x01(\x0b\x32$.pointsman.envoy.v1.TrailersResponseH\x00\x12\x41\n\x11response_trailers\x18\x06 \x01(\x0b\x32$.pointsman.envoy.v1.TrailersResponseH\x00\x12\x43\n\x12immediate_response\x18\x07 \x01(\x0b\x32%.pointsman.envoy.v1.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08response\"G\n\x0fHeadersResponse\x12\x34\n\x08response\x18\x01 \x01(\x0b\x32\".pointsman.envoy.v1.CommonResponse\"D\n\x0c\x42odyResponse\x12\x34\n\x08response\x18\x01 \x01(\x0b\x32\".pointsman.envoy.v1.CommonResponse\"\x12\n\x10TrailersResponse\"\x9e\x02\n\x0e\x43ommonResponse\x12\x41\n\x06status\x18\x01 \x01(\x0e\x32\x31.pointsman.envoy.v1.CommonResponse.ResponseStatus\x12;\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32\".pointsman.envoy.v1.HeaderMutation\x12\x37\n\rbody_mutation\x18\x03 \x01(\x0b\x32 .pointsman.envoy.v1.BodyMutation\x12\x19\n\x11\x63lear_route_cache\x18\x05 \x01(\x08\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"d\n\x0eHeaderMutation\x12:\n\x0bset_headers\x18\x01 \x03(\x0b\x32%.pointsman.envoy.v1.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"\x87\x01\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x12\x45\n\x11streamed_response\x18\x03 \x01(\x0b\x32(.pointsman.envoy.v1.StreamedBodyResponseH\x00\x42\n\n\x08mutation\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\"\x97\x01\n\x11ImmediateResponse\x12.\n\x06status\x18\x01 \x01(\x0b\x32\x1e.pointsman.envoy.v1.HttpStatus\x12\x33\n\x07headers\x18\x02 \x01(\x0b\x32\".pointsman.envoy.v1.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(protos/pointsman/envoy/v1/ext_proc.proto\x12\x12pointsman.envoy.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a$protos/pointsman/envoy/v1/base.proto\"\xfd\x03\n\x11ProcessingRequest\x12:\n\x0frequest_headers\x18\x02 \x01(\x0b\x32\x1f.pointsman.envoy.v1.HttpHeadersH\x00\x12;\n\x10response_headers\x18\x03 \x01(\x0b\x32\x1f.pointsman.envoy.v1.HttpHeadersH\x00\x12\x34\n\x0crequest_body\x18\x04 \x01(\x0b\x32\x1c.pointsman.envoy.v1.HttpBodyH\x00\x12\x35\n\rresponse_body\x18\x05 \x01(\x0b\x32\x1c.pointsman.envoy.v1.HttpBodyH\x00\x12<\n\x10request_trailers\x18\x06 \x01(\x0b\x32 .pointsman.envoy.v1.HttpTrailersH\x00\x12=\n\x11response_trailers\x18\x07 \x01(\x0b\x32 .pointsman.envoy.v1.HttpTrailersH\x00\x12\x36\n\x10metadata_context\x18\x08 \x01(\x0b\x32\x1c.pointsman.envoy.v1.Metadata\x12\x42\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32).pointsman.envoy.v1.ProtocolConfigurationB\t\n\x07request\"\x92\x01\n\x15ProtocolConfiguration\x12;\n\x11request_body_mode\x18\x01 \x01(\x0e\x32 .pointsman.envoy.v1.BodySendMode\x12<\n\x12response_body_mode\x18\x02 \x01(\x0e\x32 .pointsman.envoy.v1.BodySendMode\"T\n\x0bHttpHeaders\x12.\n\x07headers\x18\x01 \x01(\x0b\x32\x1d.pointsman.envoy.v1.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"?\n\x0cHttpTrailers\x12/\n\x08trailers\x18\x01 \x01(\x0b\x32\x1d.pointsman.envoy.v1.HeaderMap\"\x93\x04\n\x12ProcessingResponse\x12>\n\x0frequest_headers\x18\x01 \x01(\x0b\x32#.pointsman.envoy.v1.HeadersResponseH\x00\x12?\n\x10response_headers\x18\x02 \x01(\x0b\x32#.pointsman.envoy.v1.HeadersResponseH\x00\x12\x38\n\x0crequest_body\x18\x03 \x01(\x0b\x32 .pointsman.envoy.v1.BodyResponseH\x00\x12\x39\n\rresponse_body\x18\x04 \x01(\x0b\x32 .pointsman.envoy.v1.BodyResponseH\x00\x12@\n\x10request_trailers\x18\x05 \x01(\x0b\x32$.pointsman.envoy.v1.TrailersResponseH\x00\x12\x41\n\x11response_trailers\x18\x06 \x01(\x0b\x32$.pointsman.envoy.v1.TrailersResponseH\x00\x12\x43\n\x12immediate_response\x18\x07 \x01(\x0b\x32%.pointsman.envoy.v1.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08response\"G\n\x0fHeadersResponse\x12\x34\n\x08response\x18\x01 \x01(\x0b\x32\".pointsman.envoy.v1.CommonResponse\"D\n\x0c\x42odyResponse\x12\x34\n\x08response\x18\x01 \x01(\x0b\x32\".pointsman.envoy.v1.CommonResponse\"\x12\n\x10TrailersResponse\"\x9e\x02\n\x0e\x43ommonResponse\x12\x41\n\x06status\x18\x01 \x01(\x0e\x32\x31.pointsman.envoy.v1.CommonResponse.ResponseStatus\x12;\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32\".pointsman.envoy.v1.HeaderMutation\x12\x37\n\rbody_mutation\x18\x03 \x01(\x0b\x32 .pointsman.envoy.v1.BodyMutation\x12\x19\n\x11\x63lear_route_cache\x18\x05 \x01(\x08\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"d\n\x0eHeaderMutation\x12:\n\x0bset_headers\x18\x01 \x03(\x0b\x32%.pointsman.envoy.v1.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"\x87\x01\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x12\x45\n\x11streamed_response\x18\x03 \x01(\x0b\x32(.pointsman.envoy.v1.StreamedBodyResponseH\x00\x42\n\n\x08mutation\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\"\x97\x01\n\x11ImmediateResponse\x12.\n\x06status\x18\x01 \x01(\x0b\x32\x1e.pointsman.envoy.v1.HttpStatus\x12\x33\n\x07headers\x18\x02 \x01(\x0b\x32\".pointsman.envoy.v1.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t*n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.pointsman.envoy.v1.ext_proc_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_BODYSENDMODE']._serialized_start=2462
+  _globals['_BODYSENDMODE']._serialized_end=2572
   _globals['_PROCESSINGREQUEST']._serialized_start=133
-  _globals['_PROCESSINGREQUEST']._serialized_end=574
-  _globals['_HTTPHEADERS']._serialized_start=576
-  _globals['_HTTPHEADERS']._serialized_end=660
-  _globals['_HTTPBODY']._serialized_start=662
-  _globals['_HTTPBODY']._serialized_end=709
-  _globals['_HTTPTRAILERS']._serialized_start=711
-  _globals['_HTTPTRAILERS']._serialized_end=774
-  _globals['_PROCESSINGRESPONSE']._serialized_start=777
-  _globals['_PROCESSINGRESPONSE']._serialized_end=1308
-  _globals['_HEADERSRESPONSE']._serialized_start=1310
-  _globals['_HEADERSRESPONSE']._serialized_end=1381
-  _globals['_BODYRESPONSE']._serialized_start=1383
-  _globals['_BODYRESPONSE']._serialized_end=1451
-  _globals['_TRAILERSRESPONSE']._serialized_start=1453
-  _globals['_TRAILERSRESPONSE']._serialized_end=1471
-  _globals['_COMMONRESPONSE']._serialized_start=1474
-  _globals['_COMMONRESPONSE']._serialized_end=1760
-  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=1704
-  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=1760
-  _globals['_HEADERMUTATION']._serialized_start=1762
-  _globals['_HEADERMUTATION']._serialized_end=1862
-  _globals['_BODYMUTATION']._serialized_start=1865
-  _globals['_BODYMUTATION']._serialized_end=2000
-  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2002
-  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2061
-  _globals['_HTTPSTATUS']._serialized_start=2063
-  _globals['_HTTPSTATUS']._serialized_end=2089
-  _globals['_IMMEDIATERESPONSE']._serialized_start=2092
-  _globals['_IMMEDIATERESPONSE']._serialized_end=2243
+  _globals['_PROCESSINGREQUEST']._serialized_end=642
+  _globals['_PROTOCOLCONFIGURATION']._serialized_start=645
+  _globals['_PROTOCOLCONFIGURATION']._serialized_end=791
+  _globals['_HTTPHEADERS']._serialized_start=793
+  _globals['_HTTPHEADERS']._serialized_end=877
+  _globals['_HTTPBODY']._serialized_start=879
+  _globals['_HTTPBODY']._serialized_end=926
+  _globals['_HTTPTRAILERS']._serialized_start=928
+  _globals['_HTTPTRAILERS']._serialized_end=991
+  _globals['_PROCESSINGRESPONSE']._serialized_start=994
+  _globals['_PROCESSINGRESPONSE']._serialized_end=1525
+  _globals['_HEADERSRESPONSE']._serialized_start=1527
+  _globals['_HEADERSRESPONSE']._serialized_end=1598
+  _globals['_BODYRESPONSE']._serialized_start=1600
+  _globals['_BODYRESPONSE']._serialized_end=1668
+  _globals['_TRAILERSRESPONSE']._serialized_start=1670
+  _globals['_TRAILERSRESPONSE']._serialized_end=1688
+  _globals['_COMMONRESPONSE']._serialized_start=1691
+  _globals['_COMMONRESPONSE']._serialized_end=1977
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=1921
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=1977
+  _globals['_HEADERMUTATION']._serialized_start=1979
+  _globals['_HEADERMUTATION']._serialized_end=2079
+  _globals['_BODYMUTATION']._serialized_start=2082
+  _globals['_BODYMUTATION']._serialized_end=2217
+  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2219
+  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2278
+  _globals['_HTTPSTATUS']._serialized_start=2280
+  _globals['_HTTPSTATUS']._serialized_end=2306
+  _globals['_IMMEDIATERESPONSE']._serialized_start=2309
+  _globals['_IMMEDIATERESPONSE']._serialized_end=2460
 # @@protoc_insertion_point(module_scope)

@@ -24,6 +24,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _BodySendMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BodySendModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BodySendMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NONE: _BodySendMode.ValueType  # 0
+    STREAMED: _BodySendMode.ValueType  # 1
+    BUFFERED: _BodySendMode.ValueType  # 2
+    BUFFERED_PARTIAL: _BodySendMode.ValueType  # 3
+    FULL_DUPLEX_STREAMED: _BodySendMode.ValueType  # 4
+    GRPC: _BodySendMode.ValueType  # 5
+
+class BodySendMode(_BodySendMode, metaclass=_BodySendModeEnumTypeWrapper):
+    """How the gateway sends bodies (envoy.extensions.filters.http.ext_proc.v3.ProcessingMode.BodySendMode)."""
+
+NONE: BodySendMode.ValueType  # 0
+STREAMED: BodySendMode.ValueType  # 1
+BUFFERED: BodySendMode.ValueType  # 2
+BUFFERED_PARTIAL: BodySendMode.ValueType  # 3
+FULL_DUPLEX_STREAMED: BodySendMode.ValueType  # 4
+GRPC: BodySendMode.ValueType  # 5
+Global___BodySendMode: _TypeAlias = BodySendMode  # noqa: Y015
+
 @_typing.final
 class ProcessingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -35,6 +59,7 @@ class ProcessingRequest(_message.Message):
     REQUEST_TRAILERS_FIELD_NUMBER: _builtins.int
     RESPONSE_TRAILERS_FIELD_NUMBER: _builtins.int
     METADATA_CONTEXT_FIELD_NUMBER: _builtins.int
+    PROTOCOL_CONFIG_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request_headers(self) -> Global___HttpHeaders: ...
     @_builtins.property
@@ -49,6 +74,10 @@ class ProcessingRequest(_message.Message):
     def response_trailers(self) -> Global___HttpTrailers: ...
     @_builtins.property
     def metadata_context(self) -> _base_pb2.Metadata: ...
+    @_builtins.property
+    def protocol_config(self) -> Global___ProtocolConfiguration:
+        """With the first message only."""
+
     def __init__(
         self,
         *,
@@ -59,16 +88,39 @@ class ProcessingRequest(_message.Message):
         request_trailers: Global___HttpTrailers | None = ...,
         response_trailers: Global___HttpTrailers | None = ...,
         metadata_context: _base_pb2.Metadata | None = ...,
+        protocol_config: Global___ProtocolConfiguration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_context", b"metadata_context", "request", b"request", "request_body", b"request_body", "request_headers", b"request_headers", "request_trailers", b"request_trailers", "response_body", b"response_body", "response_headers", b"response_headers", "response_trailers", b"response_trailers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_context", b"metadata_context", "protocol_config", b"protocol_config", "request", b"request", "request_body", b"request_body", "request_headers", b"request_headers", "request_trailers", b"request_trailers", "response_body", b"response_body", "response_headers", b"response_headers", "response_trailers", b"response_trailers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_context", b"metadata_context", "request", b"request", "request_body", b"request_body", "request_headers", b"request_headers", "request_trailers", b"request_trailers", "response_body", b"response_body", "response_headers", b"response_headers", "response_trailers", b"response_trailers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_context", b"metadata_context", "protocol_config", b"protocol_config", "request", b"request", "request_body", b"request_body", "request_headers", b"request_headers", "request_trailers", b"request_trailers", "response_body", b"response_body", "response_headers", b"response_headers", "response_trailers", b"response_trailers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["request_headers", "response_headers", "request_body", "response_body", "request_trailers", "response_trailers"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
 Global___ProcessingRequest: _TypeAlias = ProcessingRequest  # noqa: Y015
+
+@_typing.final
+class ProtocolConfiguration(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_BODY_MODE_FIELD_NUMBER: _builtins.int
+    RESPONSE_BODY_MODE_FIELD_NUMBER: _builtins.int
+    request_body_mode: Global___BodySendMode.ValueType
+    response_body_mode: Global___BodySendMode.ValueType
+    def __init__(
+        self,
+        *,
+        request_body_mode: Global___BodySendMode.ValueType = ...,
+        response_body_mode: Global___BodySendMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_body_mode", b"request_body_mode", "response_body_mode", b"response_body_mode"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProtocolConfiguration: _TypeAlias = ProtocolConfiguration  # noqa: Y015
 
 @_typing.final
 class HttpHeaders(_message.Message):
