@@ -293,9 +293,11 @@ def picker(
 
     _check(listen=listen, metrics=metrics, **{key: value for key, value in (("xds", xds), ("health", health)) if value})
     from picker import ENVIRONMENT, PickerSettings, serve
+    from pointsman.logs import configure
     from pointsman.picker_options import body_mode_of, credentials_of, teacher_of
     from pointsman.signals import ending_with_stdin, stop_on_signals
 
+    configure()
     teacher = teacher_of(pool, xds=xds, folder=folder, kubernetes=kubernetes, kubeconfig=kubeconfig, context=context)
     credentials = credentials_of(tls) if pool else None
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
@@ -324,6 +326,21 @@ def picker(
         uvloop.run(run())
     except OSError as error:
         raise Failure(str(error)) from None
+
+
+@app.command(
+    "epp",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def epp(arguments: typer.Context) -> None:
+    """Be the picker that a pool of the cluster names, with the flags of the Inference Extension's: epp -poolName ..."""
+    from pointsman.epp import picker_words
+
+    words = picker_words(arguments.args)
+    # -P: a folder that is called like one of our packages must not hide it.
+    command = [sys.executable, "-P", "-m", "pointsman", "picker", *words]
+    os.execv(sys.executable, command)  # noqa: S606 - of our own making
 
 
 @app.command()

@@ -30,11 +30,11 @@ from sources.kubernetes import Api, ConfigurationError, Interest, KubernetesSour
 from translators import Resource, translate_pool
 from xds import seal
 
-# All that says anything of a pool, its pods and its models.
-_KINDS: tuple[type[Object], ...] = (
+# What says anything of a pool and its models. An account that reads of these only what its pool needs, such as those
+# that the Inference Extension makes for its own picker, does.
+_OPTIONAL: tuple[type[Object], ...] = (
     InferencePool,
     XInferencePool,
-    Pod,
     InferenceModel,
     InferenceObjective,
     XInferenceObjective,
@@ -42,6 +42,9 @@ _KINDS: tuple[type[Object], ...] = (
     XInferenceModelRewrite,
     InferenceTrafficPolicy,
 )
+
+
+_INTERESTS = (Interest(Pod), *(Interest(kind, optional=True) for kind in _OPTIONAL))
 
 
 class FolderTeacher:
@@ -75,7 +78,7 @@ class ClusterTeacher:
             raise Failure(str(error)) from None
         lesson = _Lesson(self._pool, directory, changed, log)
         namespace, _, _ = self._pool.partition("/")
-        source = KubernetesSource(api, map(Interest, _KINDS), namespaces=[namespace], dice=random.random)
+        source = KubernetesSource(api, _INTERESTS, namespaces=[namespace], dice=random.random)
         try:
             async for reading in _watched(source):
                 lesson.take(reading)

@@ -1,6 +1,7 @@
 """Model servers without GPUs: honest stand-ins for vLLM and SGLang on loopback addresses, for demos and tests."""
 
 from simulator.commands import find_server
+from simulator.endpoint_pickers import read_flags
 from simulator.faults import Fault, Mode
 from simulator.fleet import Fleet, RunningPod
 from simulator.manifests import WRITTEN, Manifests
@@ -31,4 +32,5 @@ __all__ = [
     "WorkloadPlan",
     "find_server",
     "plan",
+    "read_flags",
 ]

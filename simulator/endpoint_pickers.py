@@ -3,6 +3,8 @@
 Such a container is the Inference Extension's picker, known by its image; Pointsman's own runs in its place.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,17 +18,22 @@ from simulator.variables import Variables
 _NAMES = frozenset({"epp", "lwepp", "llm-d-inference-scheduler"})
 # Go's flags begin with one dash or two; later versions of the picker spell them with dashes between the words.
 _POOL, _NAMESPACE, _PORT, _HEALTH, _METRICS = "poolname", "poolnamespace", "grpcport", "grpchealthport", "metricsport"
+_SECURE, _CERTIFICATE = "secureserving", "certpath"
 
 
 @dataclass(frozen=True, slots=True)
 class PickerPlan:
-    """A picker of the pool `pool` ("namespace/name"), and the ports on which it listens."""
+    """A picker of the pool `pool` ("namespace/name"), and the ports on which it listens.
+
+    `tls` is what it shows gateways: the certificate of a folder, one of its own ("self-signed"), or none ("off").
+    """
 
     container: str
     pool: str
     port: int = 9002
     health: int = 9003
     metrics: int = 9090
+    tls: str = "self-signed"
 
     @property
     def ports(self) -> tuple[int, int, int]:
@@ -43,17 +50,27 @@ def find_picker(container: Container, variables: Variables, namespace: str) -> P
     if name not in _NAMES:
         return None
     env = shell.environment(variables.known(container))
-    flags = _flags([shell.expand(word, env) for word in (*container.command, *container.args)])
+    words = [shell.expand(word, env) for word in (*container.command, *container.args)]
     try:
-        return PickerPlan(
-            container.name,
-            f"{flags.get(_NAMESPACE) or env.get('NAMESPACE') or namespace}/{_pool(flags)}",
-            _number(flags, _PORT, "grpcPort", 9002),
-            _number(flags, _HEALTH, "grpcHealthPort", 9003),
-            _number(flags, _METRICS, "metricsPort", 9090),
-        )
+        return read_flags(words, env, namespace, container.name)
     except CommandError as error:
         raise CommandError(f"container {container.name}: {error}") from error
+
+
+def read_flags(words: Sequence[str], env: Mapping[str, str], namespace: str, container: str = "") -> PickerPlan:
+    """Return the picker that a command line describes, in the pool's `namespace` if it names no other.
+
+    Raises CommandError, naming the flag, for one that would not start.
+    """
+    flags = _flags(words)
+    return PickerPlan(
+        container,
+        f"{flags.get(_NAMESPACE) or env.get('NAMESPACE') or namespace}/{_pool(flags)}",
+        _number(flags, _PORT, "grpcPort", 9002),
+        _number(flags, _HEALTH, "grpcHealthPort", 9003),
+        _number(flags, _METRICS, "metricsPort", 9090),
+        "off" if flags.get(_SECURE) == "false" else flags.get(_CERTIFICATE) or "self-signed",
+    )
 
 
 def _pool(flags: Mapping[str, str]) -> str:

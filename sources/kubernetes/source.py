@@ -1,6 +1,7 @@
 """The Kubernetes source: one watch for each kind, told as readings.
 
 Nothing is told before every kind that is served has been listed once: half a World would take from Envoy what works.
+Only an optional one is not waited for that must not be read.
 From then on trouble with the API server only means that no news comes.
 """
 
@@ -36,12 +37,14 @@ class Interest:
 
     field_selector, label_selector: as the API has them (``type=kubernetes.io/tls``).  keeps_status: whether `told` is
     to be kept.  keep: of which objects, in the API's words, anything is kept.  bare: whether that is metadata alone.
+    optional: whether to begin without it as long as it must not be read.
     """
 
     kind: type[Object]
     field_selector: str = ""
     label_selector: str = ""
     bare: bool = False
+    optional: bool = False
     keeps_status: bool = False
     keep: Callable[[Mapping[str, Any]], bool] = lambda _: True
 
@@ -77,9 +80,9 @@ class KubernetesSource:
 
     @property
     def synced(self) -> bool:
-        """Whether every kind that is served has been listed."""
+        """Whether every kind that is served has been listed, but those that are optional and must not be read."""
         return self.catalog.known and all(
-            each.follower.listed or self.catalog.get(each.interest.kind) is None for each in self._watchers
+            each.settled or self.catalog.get(each.interest.kind) is None for each in self._watchers
         )
 
     def told(self, key: Key) -> Told | None:
@@ -180,6 +183,11 @@ class _Watcher:
         )
         # What a user has to mend before this kind can be read.
         self.trouble = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing has to be waited for."""
+        return self.follower.listed or (self.interest.optional and bool(self.trouble))
 
     async def run(self) -> None:
         """List and watch, for ever."""

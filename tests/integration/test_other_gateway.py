@@ -27,7 +27,7 @@ ADDRESSES = ("127.0.8.1", "127.0.8.2")
 
 def documented() -> dict[str, Any]:
     """The configuration that the document gives."""
-    [text] = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    [text] = re.findall(r"```yaml\n(static_resources:.*?)```", DOCUMENT.read_text(), re.DOTALL)
     made: dict[str, Any] = yaml.safe_load(text)
     return made
 

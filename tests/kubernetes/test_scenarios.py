@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import flat_yaml
 import pytest
 import scenarios
 import yaml
@@ -15,6 +16,18 @@ pytestmark = pytest.mark.skipif(not scenarios.SEEDS, reason=scenarios.WITHOUT)
 # A weight of a tenth, in a hundred draws: a share beyond these bounds comes once in ten thousand runs.
 _TENTH = range(1, 24)
 _READY = "--timeout=150s"
+# What a program installs in that text, and a command makes.
+_PREPARED = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: kgateway}
+spec: {controllerName: kgateway.dev/kgateway}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: hf-token}
+stringData: {token: none}
+"""
 
 
 class Stage:
@@ -107,6 +120,39 @@ def test_weights_release_a_base_model_and_then_an_adapter(stage: Stage) -> None:
     stage.until_served(lambda: stage.ask(address, "travelhelper"))
     models = Counter(stage.ask(address, "travelhelper")["model"] for _ in range(100))
     assert models["travel-helper-v2"] in _TENTH, models
+
+
+def test_an_adapter_is_rolled_out(stage: Stage) -> None:
+    """The pool's picker is a Deployment of the text's own, which may read what the text lets it."""
+    steps = flat_yaml.blocks(scenarios.text_of(3))
+    servers, model, pool, gateway, route, both_loaded, tenth, alone, old_unloaded = steps[2:]
+    stage.apply(_PREPARED, servers, model, pool, gateway, route)
+    address = f"{stage.controller.programmed('inference-gateway', 'default')}:80"
+    stage.ready("app=vllm-llama3-8b-instruct", "app=vllm-llama3-8b-instruct-epp")
+    (pod,) = stage.cluster.get("pods", "-l", "app=vllm-llama3-8b-instruct")["items"]
+
+    def loaded(*adapters: str) -> bool:
+        said = stage.cluster.run(["curl", "-s", "-m", "20", f"{pod['status']['podIP']}:8000/v1/models"])
+        return {each["id"] for each in json.loads(said)["data"]} == {"meta-llama/Llama-3.1-8B-Instruct", *adapters}
+
+    def models(asked: int) -> Counter[str]:
+        return Counter(stage.ask(address, "food-review")["model"] for _ in range(asked))
+
+    stage.until_served(lambda: stage.ask(address, "food-review"))
+    assert models(5).keys() == {"food-review-1"}
+    stage.apply(both_loaded)
+    stage.controller.until(lambda: loaded("food-review-1", "food-review-2"))
+    stage.apply(tenth)
+    stage.controller.until(lambda: len(models(10)) == 2)
+    stage.apply(alone)
+    stage.controller.until(lambda: models(10).keys() == {"food-review-2"})
+    stage.apply(old_unloaded)
+    stage.controller.until(lambda: loaded("food-review-2"))
+    assert models(5).keys() == {"food-review-2"}
+    route_status = stage.cluster.get("httproute", "llm-route")["status"]["parents"][0]["conditions"]
+    assert {each["type"]: each["status"] for each in route_status} == {"Accepted": "True", "ResolvedRefs": "True"}
+    lines = map(json.loads, stage.logs("deploy/vllm-llama3-8b-instruct-epp", "Request Handled"))
+    assert {line["pod_served"] for line in lines} == {f"default/{pod['metadata']['name']}"}
 
 
 def test_requests_are_mirrored(stage: Stage) -> None:

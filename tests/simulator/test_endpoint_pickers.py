@@ -39,6 +39,19 @@ def test_flags_with_one_dash_or_two(flags: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "tls"),
+    [
+        ("-v 4", "self-signed"),
+        ("-secureServing -v 4", "self-signed"),
+        ("--secure-serving=true --cert-path /tls", "/tls"),
+        ("--secureServing=false -certPath /tls", "off"),
+    ],
+)
+def test_what_it_shows_gateways(flags: str, tls: str) -> None:
+    assert picker("-poolName", "p", *flags.split()) == PickerPlan("c", "ns/p", tls=tls)
+
+
+@pytest.mark.parametrize(
     ("flags", "reason"),
     [
         ("-grpcPort 9002", "container c: -poolName: no pool is given"),

@@ -31,6 +31,7 @@ def write(folder: Path) -> Path:
         },
         {"match": POINTSMAN, "entrypoint": PROGRAM},
         {"match": "*lora-syncer*", "entrypoint": [*PROGRAM, "lora-syncer"]},
+        {"match": "*/epp:*", "entrypoint": [*PROGRAM, "epp"]},
         {"match": "*/curl:*", "entrypoint": ["/bin/sh"]},
         *({"match": pattern, **servers} for pattern in ("*vllm*", "*sglang*", "*qwen*", "*llama*")),
     ]
