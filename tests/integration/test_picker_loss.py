@@ -1,4 +1,7 @@
-"""Without the picker a pool is served or refused as its failure mode says, and all is well soon after its return."""
+"""Without the picker, or with one that is no good, a pool is served or refused as its failure mode says.
+
+All is well soon after its return.
+"""
 
 import asyncio
 import os
@@ -7,16 +10,23 @@ from pathlib import Path
 
 import aiohttp
 import kinds
-from load import Question, ask, load
+from impostor import QUIET, TROUBLES, Impostor
+from load import Answer, Question, ask, load
 from running import Running, Start, stalls, until
 
 # Pools of both API versions. Those with models have their bodies held by the picker, the others are picked by headers.
 OPEN = ("open", "open-alpha", "open-models")
 CLOSED = ("close", "close-alpha", "unset", "unset-alpha", "unset-models")
+# Longer than Envoy would keep for another attempt.
+LONG = 200_000
+# Less than Envoy waits for a picker's answer that it has not given up yet (seconds).
+PATIENCE = 4.0
+# What the gateway promises, and what a busy machine may add to it (seconds).
+BOUND, SLACK = 2.0, 1.5
 
 
-def question(pool: str, *, stream: bool = False, tokens: int = 2) -> Question:
-    return Question("base", headers={"pool": pool}, stream=stream, tokens=tokens)
+def question(pool: str, *, stream: bool = False, tokens: int = 2, padding: int = 0) -> Question:
+    return Question("base", headers={"pool": pool}, stream=stream, tokens=tokens, padding=padding)
 
 
 def write(folder: Path) -> None:
@@ -79,6 +89,95 @@ async def test_the_failure_mode_says_what_happens_while_the_picker_is_away(start
         line = await running.handled(answer.request_id)
         assert (line["pool"], line["pod_picked"]) == (f"default/{pool}", f"default/{answer.pod}")
     assert "picker ended (signal 9), restarted in 0.1 s" in running.said
+
+
+async def test_a_picker_that_hangs_and_goes_on(start: Start, tmp_path: Path) -> None:
+    write(tmp_path)
+    running = await start(tmp_path)
+    loop = asyncio.get_running_loop()
+    async with (
+        load(running, *[question(pool) for pool in OPEN], question("open-models", padding=LONG)) as served,
+        load(running, *[question(pool) for pool in CLOSED]) as refused,
+    ):
+        await refused.more(20)
+        assert not refused.bad
+        picker = running.installation.pids()["picker"]
+        os.kill(picker, signal.SIGSTOP)
+        hung = loop.time()
+
+        def is_later(answer: Answer) -> bool:
+            return answer.began > hung + BOUND + SLACK
+
+        between = await served.more(50, is_later)
+        await refused.more(20, is_later)
+        os.kill(picker, signal.SIGCONT)
+        back = loop.time()
+        for pool in CLOSED:
+            await until_served(running, pool)
+        settled = loop.time()
+        await refused.more(20)
+    # Those who asked before it was found out have waited for it, and were served or refused after all.
+    assert not served.bad, served.bad[:3]
+    assert {(answer.status, answer.code()) for answer in refused.bad} == {(503, "picker_unavailable")}
+    assert all(hung <= answer.ended and answer.began <= settled for answer in refused.bad)
+    # Then nobody waits: Envoy itself serves or refuses.
+    later = [each for each in served.answers + refused.answers if is_later(each) and each.ended < back]
+    assert max(each.ended - each.began for each in later) < PATIENCE
+    assert {each.status for each in later if each in refused.answers} == {503}
+    assert len({answer.pod for answer in between}) == 2
+    assert picker == running.installation.pids()["picker"]
+
+
+async def test_a_picker_that_is_absent_from_the_start_or_answers_nonsense(start: Start, tmp_path: Path) -> None:
+    """In the picker's place, for an Envoy that has never seen it, there is nobody, and then somebody else."""
+    write(tmp_path)
+    running = await start(tmp_path)
+    pids = running.installation.pids()
+    os.kill(pids["picker"], signal.SIGSTOP)
+    where = socket_of(pids["picker"])
+    where.unlink()
+    os.kill(pids["envoy"], signal.SIGKILL)
+    await until(lambda: is_answering(running), 30)
+    await check(running, "absent")
+    for trouble in TROUBLES:
+        async with Impostor(where, trouble) as impostor:
+            await until(lambda impostor=impostor: is_asked(running, impostor), 20)
+            await check(running, trouble)
+    os.kill(pids["picker"], signal.SIGKILL)
+    await until(lambda: is_back(running, pids["picker"]), 30)
+    for pool in CLOSED:
+        await until_served(running, pool)
+
+
+async def check(running: Running, trouble: str) -> None:
+    """Check what each pool answers while the picker is in this trouble; a pod that serves is Envoy's own choice."""
+    for pool in OPEN:
+        for padding in (0, 0, LONG):
+            answer = await ask(running.session, running.url, question(pool, padding=padding))
+            assert answer.good, (trouble, pool, answer)
+            assert answer.pod.startswith("chat-")
+    for pool in CLOSED:
+        answer = await ask(running.session, running.url, question(pool))
+        # Envoy takes it for an answer that a picker has nothing to say; ours always has.
+        if trouble in QUIET:
+            assert answer.good, (trouble, pool, answer)
+        else:
+            assert (answer.status, answer.code()) == (503, "picker_unavailable"), (trouble, pool, answer)
+
+
+def socket_of(picker: int) -> Path:
+    """Where a picker listens."""
+    words = Path(f"/proc/{picker}/cmdline").read_text().split("\0")
+    return Path(words[words.index("--listen") + 1].removeprefix("unix:"))
+
+
+async def is_answering(running: Running) -> bool:
+    return bool((await ask(running.session, running.url, question("open"))).status)
+
+
+async def is_asked(running: Running, impostor: Impostor) -> bool:
+    await ask(running.session, running.url, question("open"))
+    return impostor.asked > 0
 
 
 async def until_refused(running: Running, pool: str) -> None:
