@@ -77,6 +77,8 @@ class Controller:
         self._server = AdsServer(options.xds, lambda nack: self._plane.refuse(nack))  # noqa: PLW0108 - made below
         site = Cluster(self._server.publish, self._server.withdraw, later=loop.call_later)
         chosen: dict[str, Any] = {} if options.model_finder is None else {"model_finder": options.model_finder}
+        if options.infrastructure is not None:
+            chosen["bootstrap"] = options.infrastructure.bootstrap
         settings = Settings(bind=site.bind, controllers=frozenset(options.controllers), picker_services=True, **chosen)
         self._plane = ControlPlane(site, settings)
         self._source = KubernetesSource(

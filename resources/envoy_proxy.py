@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from resources.durations import Duration
-from resources.fields import Fields, Rule
+from resources.fields import FieldError, Fields, Rule
 from resources.meta import Object
 from resources.policies import ENVOY_GATEWAY_GROUP
 
@@ -156,15 +156,41 @@ class EnvoyProxyProvider(Fields, frozen=True, kw_only=True):
     host: Any = None
 
 
-class ProxyBootstrap(Fields, frozen=True, kw_only=True):
-    """Another bootstrap in place of ours, or merged into it. YAML."""
+class JSONPatchOperation(Fields, frozen=True, kw_only=True):
+    """One change of a document (RFC 6902)."""
 
-    UNBUILT: ClassVar[frozenset[str]] = frozenset({"jsonPatches"})
-    # Without a type it is Replace.
-    BUILT_TYPES: ClassVar[frozenset[str] | None] = frozenset({"Merge", "Replace", str(None)})
+    UNBUILT: ClassVar[frozenset[str]] = frozenset({"jsonPath"})
+
+    op: Literal["add", "remove", "replace", "move", "copy", "test"]
+    path: str | None = None
+    from_: str | None = None
+    value: Any = None
+
+    def __post_init__(self) -> None:
+        if self.op in {"move", "copy"} and self.from_ is None:
+            raise FieldError("from", f"is required where op is {self.op}")
+
+
+_AS_TYPED = Rule(
+    "",
+    "a bootstrap of type JSONPatch has jsonPatches, and one of another type has a value",
+    "has(self.type) && self.type == 'JSONPatch' ? has(self.jsonPatches) && size(self.jsonPatches) > 0"
+    " : has(self.value)",
+)
+
+
+class ProxyBootstrap(Fields, frozen=True, kw_only=True):
+    """Another bootstrap in place of ours (YAML; without a type too), more of it (YAML), or changes of it."""
+
+    RULES = (_AS_TYPED,)
 
     type: Literal["Merge", "Replace", "JSONPatch"] | None = None
     value: str | None = None
+    json_patches: tuple[JSONPatchOperation, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.json_patches if self.type == "JSONPatch" else self.value is None:
+            raise _AS_TYPED.broken()
 
 
 class ProxyLogging(Fields, frozen=True, kw_only=True):

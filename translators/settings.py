@@ -35,6 +35,7 @@ class Settings:
     controllers: the controllerNames of the GatewayClasses that are ours; None makes every class ours, as in a folder.
     picker_services: whether our pickers run behind Services of their pools' namespaces, as in a cluster; if not, there
     is one, whose address Envoy has from the start.
+    bootstrap: that of Envoys which are deployed (YAML), with names behind dollar signs; "" where none are.
     held_body_limit: bytes of a request's body that may be held where no bufferLimit says so.
     connection_buffer_limit: bytes buffered for each connection and direction where no bufferLimit says so.
     user_timeout: whether Envoy's system knows TCP_USER_TIMEOUT, as Linux does.
@@ -46,6 +47,7 @@ class Settings:
     controllers: frozenset[str] | None = None
     model_finder: ModelFinder = "json_to_metadata"
     picker_services: bool = False
+    bootstrap: str = ""
     held_body_limit: int = 20 * MEBIBYTE
     connection_buffer_limit: int = MEBIBYTE
     user_timeout: bool = True

@@ -200,6 +200,9 @@ def broken_rules() -> dict[str, Manifest]:
         "cannot be lower than minReplicas": proxy(envoyHpa={"minReplicas": 3, "maxReplicas": 2}),
         "one of minAvailable and maxUnavailable is required": proxy(envoyPDB={}),
         "only one of envoyDeployment and envoyDaemonSet may be set": proxy(envoyDeployment={}, envoyDaemonSet={}),
+        "a bootstrap of type JSONPatch has jsonPatches, and one of another type has a value": _manifest(
+            gateway_group, "EnvoyProxy", "broken", {"bootstrap": {"type": "JSONPatch", "value": "{}"}}
+        ),
         "a DaemonSet is not scaled": proxy(envoyHpa={"maxReplicas": 2}, envoyDaemonSet={}),
     }
 

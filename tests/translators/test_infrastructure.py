@@ -6,6 +6,7 @@ import pytest
 import yaml
 from golden_files import world_of
 
+from pointsman.provisioning import bootstrap_template
 from resources import Key, World
 from translators import Memo, Settings, Translation, translate
 from translators.infrastructure import HASH_ANNOTATION, Infrastructure, Made, provision
@@ -74,9 +75,7 @@ kind: InferencePool
 metadata: {name: unused, namespace: shop}
 spec: {selector: {matchLabels: {app: unused}}, targetPorts: [{number: 8000}]}
 """
-BOOTSTRAP = (
-    "node: {cluster: '${group}'}\nadmin: ${admin_port}\nready: ${readiness_port}\nxds: '${xds_host}:${xds_port}'\n"
-)
+BOOTSTRAP = bootstrap_template()
 INFRASTRUCTURE = Infrastructure(
     xds="control.system:18000", bootstrap=BOOTSTRAP, envoy_image="envoy:v1", pointsman_image="pointsman:v1"
 )
@@ -112,7 +111,11 @@ def test_a_gateway_has_envoys_behind_a_service_of_its_own() -> None:
     deployment = body(found, "Deployment")["spec"]
     assert service["selector"].items() <= deployment["template"]["metadata"]["labels"].items()
     bootstrap = yaml.safe_load(body(found, "ConfigMap")["data"]["envoy.yaml"])
-    assert (bootstrap["node"], bootstrap["xds"]) == ({"cluster": "shop/gateway"}, "control.system:18000")
+    assert bootstrap["node"]["cluster"] == "shop/gateway"
+    (control,) = [each for each in bootstrap["static_resources"]["clusters"] if "control" in each["name"]]
+    (endpoint,) = control["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    place = endpoint["endpoint"]["address"]["socket_address"]
+    assert (place["address"], place["port_value"]) == ("control.system", 18000)
 
 
 def test_pods_do_no_more_than_the_restricted_standard_allows() -> None:
@@ -206,17 +209,20 @@ def test_envoys_may_be_a_daemon_set() -> None:
     assert (spec["updateStrategy"], "replicas" in spec) == ({"type": "OnDelete"}, False)
 
 
-@pytest.mark.parametrize(
-    ("bootstrap", "seen"),
-    [
-        ("{type: Merge, value: 'stats_flush_interval: 1s'}", {"stats_flush_interval": "1s", "admin": 19000}),
-        ("{value: 'admin: 1'}", {"admin": 1, "xds": None}),
-    ],
-)
-def test_the_bootstrap_may_be_another(bootstrap: str, seen: dict[str, object]) -> None:
-    found = objects(CLASS + GATEWAY % REFERENCE + PROXY % f"  bootstrap: {bootstrap}")
+def test_a_bootstrap_that_no_envoy_can_have_is_a_wrong_parameter() -> None:
+    text = CLASS + GATEWAY % REFERENCE + PROXY % "  bootstrap: {type: Merge, value: 'node: {cluster: other}'}"
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True, bootstrap=BOOTSTRAP)
+    found = translate(world_of(text), settings, Memo())
+    accepted = condition(found, "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "InvalidParameters")
+    assert "EnvoyProxy shop/proxy: spec.bootstrap.value: node.cluster" in accepted["message"]
+    assert not provision(*found.needs, INFRASTRUCTURE, {}).objects
+
+
+def test_the_bootstrap_may_have_more_in_it() -> None:
+    found = objects(CLASS + GATEWAY % REFERENCE + PROXY % "  bootstrap: {type: Merge, value: 'header_prefix: x-y'}")
     content = yaml.safe_load(body(found, "ConfigMap")["data"]["envoy.yaml"])
-    assert {name: content.get(name) for name in seen} == seen
+    assert (content["header_prefix"], content["node"]["cluster"]) == ("x-y", "shop/gateway")
 
 
 def test_another_configuration_makes_other_pods() -> None:

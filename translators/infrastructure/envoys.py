@@ -12,8 +12,6 @@ from hashlib import blake2b
 from string import Template
 from typing import Any
 
-import yaml
-
 from resources import EnvoyProxy, EnvoyProxySpec, Gateway
 from resources.envoy_proxy import (
     EnvoyProxyKubernetes,
@@ -21,6 +19,7 @@ from resources.envoy_proxy import (
     KubernetesDeployment,
     KubernetesService,
 )
+from translators.infrastructure.bootstrap import bootstrap_of
 from translators.infrastructure.objects import (
     ADMIN_PORT,
     DRAIN_PORT,
@@ -32,7 +31,6 @@ from translators.infrastructure.objects import (
     Made,
     Owner,
     made,
-    merge_patch,
     shortened,
     without_nothing,
 )
@@ -150,12 +148,7 @@ class _Envoys:
             xds_host=host,
             xds_port=port,
         )
-        given = self._proxy.bootstrap
-        if given is None or not given.value:
-            return text
-        if given.type != "Merge":
-            return given.value
-        return yaml.safe_dump(merge_patch(yaml.safe_load(text), yaml.safe_load(given.value)), sort_keys=False)
+        return bootstrap_of(text, self._proxy.bootstrap)
 
     def _workload_name(self) -> str:
         given = self._kubernetes.envoy_daemon_set or self._kubernetes.envoy_deployment

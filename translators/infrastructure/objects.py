@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from resources import Key, Object
+from translators.infrastructure.patches import merge_patch
 
 Json = dict[str, Any]
 
@@ -108,20 +109,6 @@ def made(
     body["metadata"].setdefault("annotations", {})[HASH_ANNOTATION] = digest
     group = api_version.rpartition("/")[0]
     return Made(Key(group, kind, namespace, name), api_version, body, owners[0].object.key)
-
-
-def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
-    """Return `target` with a JSON merge patch applied (RFC 7386)."""
-    result = dict(target)
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, Mapping):
-            before = result.get(name)
-            result[name] = merge_patch(before if isinstance(before, Mapping) else {}, value)
-        else:
-            result[name] = value
-    return result
 
 
 def shortened(name: str) -> str:

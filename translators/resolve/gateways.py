@@ -48,7 +48,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
     index = Index.of(world, picker_services=settings.picker_services)
     backends = Backends(index)
     classes = tuple(
-        state_of_class(world, each)
+        state_of_class(world, each, settings.bootstrap)
         for each in world.all(GatewayClass).values()
         if settings.controllers is None or each.spec.controller_name in settings.controllers
     )
@@ -69,7 +69,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
     by_name = {each.item.key.name: each for each in classes}
     gateways, gateway_states = [], []
     for name, gateway in ours.items():
-        refusal = problem_of_gateway(world, gateway, by_name)
+        refusal = problem_of_gateway(world, gateway, by_name, settings.bootstrap)
         if settings.deploys:
             refusal = refusal or address_problem(gateway)
         listeners = states_of(index, gateway, refusal, settings)
@@ -77,7 +77,7 @@ def resolve(world: World, settings: Settings) -> Meaning:
         serving = states_of(index, gateway, None, settings) if settings.deploys else listeners
         configured = [each for each in serving.values() if each.configured]
         gateways.append(gateway_of(index, gateway, configured, attachments[name], rules, backends, settings))
-        proxy = proxy_of_gateway(world, gateway, by_name)
+        proxy = proxy_of_gateway(world, gateway, by_name, settings.bootstrap)
         accepted = [each for each in attachments[name] if not is_refused(rules[each.route.key])]
         state = _state(gateway, listeners, accepted, refusal, proxy)
         gateway_states.append(replace(state, addresses=addresses.get(name, Addresses())))

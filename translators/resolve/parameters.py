@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from resources import ENVOY_GATEWAY_GROUP, EnvoyProxy, Gateway, GatewayClass, LocalParametersReference, World
 from translators import ir
+from translators.infrastructure.bootstrap import bootstrap_fault
 from translators.resolve.versions import is_told, version_problem
 
 _ON_CLASS = "spec.parametersRef"
@@ -30,21 +31,23 @@ class ClassState:
     version_problem: ir.Problem | None = None
 
 
-def state_of_class(world: World, item: GatewayClass) -> ClassState:
-    """Return how a GatewayClass stands."""
+def state_of_class(world: World, item: GatewayClass, template: str = "") -> ClassState:
+    """Return how a GatewayClass stands. `template` is that of bootstraps, where Envoys are deployed."""
     ref = item.spec.parameters_ref
-    found = _follow(world, ref, ref.namespace, _ON_CLASS) if ref else None
+    found = _follow(world, ref, ref.namespace, _ON_CLASS, template) if ref else None
     problem = found if isinstance(found, ir.Problem) else None
     return ClassState(item, problem, versioned=is_told(world), version_problem=version_problem(world))
 
 
-def problem_of_gateway(world: World, gateway: Gateway, classes: Mapping[str, ClassState]) -> ir.Problem | None:
+def problem_of_gateway(
+    world: World, gateway: Gateway, classes: Mapping[str, ClassState], template: str = ""
+) -> ir.Problem | None:
     """Return what is wrong with the parameters of a Gateway, its own or those of its class."""
     state = classes.get(gateway.spec.gateway_class_name)
     if state is not None and state.problem is not None:
         text = f"{state.item.key}: {state.problem}"
         return ir.Problem("Accepted", state.problem.reason, text, "spec.gatewayClassName")
-    found = _own(world, gateway)
+    found = _own(world, gateway, template)
     return found if isinstance(found, ir.Problem) else None
 
 
@@ -55,23 +58,27 @@ def notices(proxy: EnvoyProxy) -> Iterator[str]:
         yield f"{proxy.key}: {', '.join(fields)} {verb} nothing here: the installation decides on that"
 
 
-def proxy_of_gateway(world: World, gateway: Gateway, classes: Mapping[str, ClassState]) -> EnvoyProxy | None:
+def proxy_of_gateway(
+    world: World, gateway: Gateway, classes: Mapping[str, ClassState], template: str = ""
+) -> EnvoyProxy | None:
     """Return the EnvoyProxy of a Gateway, its own in place of its class's; None where there is none that is right."""
-    found = _own(world, gateway)
+    found = _own(world, gateway, template)
     state = classes.get(gateway.spec.gateway_class_name)
     if found is None and state is not None and (ref := state.item.spec.parameters_ref):
-        found = _follow(world, ref, ref.namespace, _ON_CLASS)
+        found = _follow(world, ref, ref.namespace, _ON_CLASS, template)
     return found if isinstance(found, EnvoyProxy) else None
 
 
-def _own(world: World, gateway: Gateway) -> EnvoyProxy | ir.Problem | None:
+def _own(world: World, gateway: Gateway, template: str) -> EnvoyProxy | ir.Problem | None:
     infrastructure = gateway.spec.infrastructure
     if infrastructure is None or infrastructure.parameters_ref is None:
         return None
-    return _follow(world, infrastructure.parameters_ref, gateway.key.namespace, _ON_GATEWAY)
+    return _follow(world, infrastructure.parameters_ref, gateway.key.namespace, _ON_GATEWAY, template)
 
 
-def _follow(world: World, ref: LocalParametersReference, namespace: str | None, where: str) -> EnvoyProxy | ir.Problem:
+def _follow(
+    world: World, ref: LocalParametersReference, namespace: str | None, where: str, template: str
+) -> EnvoyProxy | ir.Problem:
     if (ref.group, ref.kind) != (ENVOY_GATEWAY_GROUP, EnvoyProxy.KIND):
         return _problem(f"parameters of kind {ref.kind} ({ref.group or 'core'}) are not supported", where)
     if namespace is None:
@@ -79,6 +86,9 @@ def _follow(world: World, ref: LocalParametersReference, namespace: str | None, 
     proxy = world.get(EnvoyProxy, namespace, ref.name)
     if proxy is None:
         return _problem(f"EnvoyProxy {namespace}/{ref.name} does not exist", where)
+    fault = bootstrap_fault(template, proxy.spec.bootstrap) if template else None
+    if fault is not None:
+        return _problem(f"{proxy.key}: spec.bootstrap.{fault.field}: {fault}", where)
     if proxy.unbuilt:
         verb = "is" if len(proxy.unbuilt) == 1 else "are"
         return _problem(f"{proxy.key}: {', '.join(proxy.unbuilt)} {verb} known but not built yet", where)
