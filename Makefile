@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: conformance demo examples test lint fast bench bench-scheduling protos lock goldens clean
+.PHONY: conformance demo examples test lint fast bench bench-scheduling protos lock goldens manifest clean
 
 demo: $(READY)
 	@$(BIN)/pointsman demo examples/model-routing
@@ -46,6 +46,11 @@ bench-scheduling: $(READY)
 
 goldens: $(READY)
 	$(BIN)/python -m pytest tests/translators tests/deployment --update-goldens
+
+# deploy/install.yaml, and the definitions in the chart.
+manifest: $(READY)
+	$(BIN)/pointsman crds > deploy/helm/pointsman/crds/pointsman.yaml
+	PYTHONPATH=tests/support:tests/minikluster $(BIN)/python -c 'import charts; charts.INSTALL.write_text(charts.manifest())'
 
 protos: $(READY)
 	PYTHON=$(BIN)/python sh protos/generate.sh

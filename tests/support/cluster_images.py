@@ -33,7 +33,10 @@ def write(folder: Path) -> Path:
         {"match": "*lora-syncer*", "entrypoint": [*PROGRAM, "lora-syncer"]},
         {"match": "*/epp:*", "entrypoint": [*PROGRAM, "epp"]},
         {"match": "*/curl:*", "entrypoint": ["/bin/sh"]},
-        *({"match": pattern, **servers} for pattern in ("*vllm*", "*sglang*", "*qwen*", "*llama*")),
+        *(
+            {"match": pattern, **servers}
+            for pattern in ("*vllm*", "*sglang*", "*qwen*", "*llama*", "pointsman-simulator:*")
+        ),
     ]
     path = folder / "images.yaml"
     path.write_text(yaml.safe_dump({"images": images}))

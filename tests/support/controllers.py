@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cluster_images
 from minikluster.cluster import Cluster
@@ -28,6 +28,8 @@ PATIENCE = 90.0
 class Controller:
     """Runs on the node, outside of the cluster's pods, which reach it there."""
 
+    running: ClassVar[set["Controller"]] = set()
+
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
         self._log = folder / "controller.log"
@@ -41,6 +43,7 @@ class Controller:
             command += ["--controller-name", name]
         with self._log.open("ab") as log:
             self._process = self.cluster.popen(command, log)
+        Controller.running.add(self)
         self.until(self.ready)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -49,6 +52,7 @@ class Controller:
             os.kill(self._process.pid, number)
             self._process.wait(30)
             self._process = None
+            Controller.running.discard(self)
 
     @property
     def admin(self) -> str:

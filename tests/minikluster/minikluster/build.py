@@ -16,6 +16,7 @@ CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "k
 SUITE = ("echo-basic", "dnsecho", "gateway-conformance.test")
 HELM = ("helm",)
 _VERSION = "k8s.io/component-base/version"
+_HELM_VERSIONS = ("helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules")
 _PACKAGES = {
     "etcd": ("etcd", "go.etcd.io/etcd/server/v3"),
     "helm": ("helm", "helm.sh/helm/v3/cmd/helm"),
@@ -58,7 +59,12 @@ def _build(name: str) -> None:
     draft = output.with_name(f".{name}.{os.getpid()}")
     major, minor, _ = KUBERNETES.split(".")
     stamps = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor}
-    flags = "-s -w " + " ".join(f"-X {_VERSION}.{key}={value}" for key, value in stamps.items())
+    variables = [f"{_VERSION}.{key}={value}" for key, value in stamps.items()]
+    # The Kubernetes that charts are rendered for where there is no server to ask.
+    variables += [
+        f"{each}.k8sVersion{part}" for each in _HELM_VERSIONS for part in (f"Major={major}", f"Minor={minor}")
+    ]
+    flags = "-s -w " + " ".join(f"-X {each}" for each in variables)
     verb = ["test", "-c"] if name.endswith(".test") else ["build"]
     subprocess.run(
         ["nice", "go", *verb, "-trimpath", "-ldflags", flags, "-o", draft, package],

@@ -21,6 +21,7 @@ from . import namespaces, pki
 from .build import CLUSTER
 from .config import (
     API_PORT,
+    AUDIT_LOG,
     ETCD_PORT,
     IMAGE_LIST,
     KUBECONFIG,
@@ -40,6 +41,7 @@ from .config import (
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "agent", "kube-proxy")
 _PROXY_CONFIG = STATE / "kube-proxy.json"
+_AUDIT_POLICY = STATE / "audit-policy.json"
 _UNUSED_CONTROLLERS = (
     "node-lifecycle-controller", "node-ipam-controller", "node-route-controller", "service-lb-controller",
     "cloud-node-lifecycle-controller", "persistentvolume-attach-detach-controller", "ttl-controller",
@@ -58,6 +60,13 @@ _PROXY = {  # kube-proxy; a short period, so that tests need not wait for Servic
     "metricsBindAddress": "127.0.0.1:10249",
     "nftables": {"minSyncPeriod": "100ms", "syncPeriod": "30s"},
     "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+}
+# What pods ask for, and what became of it: who has to know which rights a program uses finds it there.
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
 }
 _NO_PROXY = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "")
 
@@ -87,6 +96,7 @@ def _command(name: str) -> list[str]:
                 kubelet_certificate_authority=f"{PKI}/ca.crt", kubelet_client_certificate=f"{PKI}/admin.crt",
                 kubelet_client_key=f"{PKI}/admin.key", kubelet_preferred_address_types="InternalIP",
                 allow_privileged="true", profiling="false", cert_dir=f"{STATE}/apiserver",
+                audit_policy_file=_AUDIT_POLICY, audit_log_path=AUDIT_LOG,
             )  # fmt: skip
         case "kube-controller-manager":
             flags = _flags(
@@ -193,6 +203,7 @@ def _prepare(owner: int | None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     pki.create()
     _PROXY_CONFIG.write_text(json.dumps(_PROXY))
+    _AUDIT_POLICY.write_text(json.dumps(_AUDIT))
     namespaces.create(owner)
 
 

@@ -20,6 +20,7 @@ API_PORT, KUBELET_PORT, ETCD_PORT = 6443, 10250, 23790
 SERVER = f"https://{NODE_IP}:{API_PORT}"
 
 PKI, PODS, LOGS = STATE / "pki", STATE / "pods", STATE / "logs"
+AUDIT_LOG = LOGS / "audit.log"  # what pods asked the API server for (audit.k8s.io, Event), one a line
 KUBECONFIG = STATE / "kubeconfig"
 IMAGE_LIST = STATE / "images"  # paths of the image maps that were given to `up`
 MARK = "MINIKLUSTER_COMPONENT"  # in the environment of every process that `up` starts: STATE:COMPONENT
