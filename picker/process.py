@@ -46,13 +46,14 @@ _SWEEP = 600.0
 class PickerSettings:
     """Where the picker finds and is found.
 
-    `xds` and `listen` are ``unix:/path`` or ``host:port``; `metrics` is ``host:port``; `group` is the name under which
-    the control plane keeps the Envoys and pickers that belong together; `debug` logs every decision in full.
+    `xds` and `listen` are ``unix:/path`` or ``host:port``; `metrics` is ``host:port``, and so is `health`, where probes
+    ask by gRPC; `group` is the name under which the control plane keeps the Envoys and pickers that belong together;
+    `debug` logs every decision in full.
 
     With `pool` (``namespace/name``) it is the picker that this pool names itself, and speaks the endpoint picker
     protocol to any gateway: with TLS if there are `credentials`, taking bodies in `body_mode` (`BodySendMode`) where a
-    gateway does not say how it sends them; `health` (``host:port``) is where probes ask, and `drain` how many seconds
-    requests that are passing may take to end when it is told to stop.
+    gateway does not say how it sends them; `drain` is how many seconds requests that are passing may take to end when
+    it is told to stop.
     """
 
     xds: str
@@ -193,18 +194,20 @@ class _Process:
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SCRAPE):
                 await self._scraper.settle()
-        listen = self._settings.listen
-        with _taken(listen):
-            if self._pool_server is None:
-                await self._listener.open(listen, Calls(self._picker, self._access_log))
-            else:
-                await self._pool_server.open(listen, self._settings.credentials)
-                self._tasks.append(asyncio.get_running_loop().create_task(self._show_ready(self._pool_server)))
+        settings = self._settings
+        if self._pool_server is None:
+            for address in filter(None, (settings.listen, settings.health)):
+                with _taken(address):
+                    await self._listener.open(address, Calls(self._picker, self._access_log))
+        else:
+            with _taken(settings.listen):
+                await self._pool_server.open(settings.listen, settings.credentials)
+            self._tasks.append(asyncio.get_running_loop().create_task(self._show_ready(self._pool_server)))
         self._serving = True
         # What is there at the start stays: the collector need not look at it again, and requests make little garbage.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        self._log.event("Picker ready", listen=self._settings.listen, pools=sorted(self._directory.pools))
+        self._log.event("Picker ready", listen=settings.listen, pools=sorted(self._directory.pools))
 
     async def _open_metrics(self) -> None:
         runner = self._web = web.AppRunner(metrics_app(self._telemetry, lambda: self._serving), access_log=None)

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc.aio
 import orjson
 from aiohttp import ClientSession
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from picker_worlds import (
     ControlPlane,
     Envoy,
@@ -42,6 +44,7 @@ class World:
     stderr: Stderr
     metrics: str
     listen: str
+    health: str
 
     def publish(self, *ready: Pod) -> None:
         rows = [(pod.address, pod.name) for pod in ready]
@@ -62,9 +65,17 @@ async def world(
     rows = [(pod.address, pod.name) for pod in ready]
     control_plane.assignments["pool/default/qwen"] = assignment("pool/default/qwen", rows)
     metrics = f"127.0.0.1:{port_to_keep()}"
+    health = f"127.0.0.1:{port_to_keep()}"
     listen = f"unix:{tmp_path}/picker.sock"
     settings = PickerSettings(
-        control_plane.address, listen, metrics, "up", scrape=FAST_SCRAPES, probe=FAST_PROBES, debug=debug
+        control_plane.address,
+        listen,
+        metrics,
+        "up",
+        scrape=FAST_SCRAPES,
+        probe=FAST_PROBES,
+        debug=debug,
+        health=health,
     )
     stop = asyncio.Event()
     stderr = Stderr()
@@ -74,7 +85,7 @@ async def world(
             await stderr.line("Picker ready")
             # A channel that failed to connect waits before it tries again.
             envoy = Envoy(listen)
-            yield World(control_plane, envoy, stderr, metrics, listen)
+            yield World(control_plane, envoy, stderr, metrics, listen, health)
             await envoy.close()
         finally:
             stop.set()
@@ -84,6 +95,12 @@ async def world(
 async def test_a_request_without_body_gets_its_pod_and_the_stream_ends(tmp_path: Path) -> None:
     async with pods(Pod("a", waiting=9), Pod("b"), Pod("c", waiting=3)) as (a, b, c), world(tmp_path, a, b, c) as w:
         assert await w.picked() == [b.address, c.address, a.address]
+
+
+async def test_probes_are_answered_on_a_port_of_their_own(tmp_path: Path) -> None:
+    async with pods(Pod("a")) as (a,), world(tmp_path, a) as w, grpc.aio.insecure_channel(w.health) as channel:
+        found = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+        assert found.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_a_body_gets_the_target_models_name(tmp_path: Path) -> None:
