@@ -47,6 +47,20 @@ class World:
         """One object; None if there is none."""
         return self.all(kind).get((namespace, name))
 
+    def differs_only_in(self, kind: type[Object], other: "World") -> bool:
+        """Whether all tables but that of a kind are the same objects in another World."""
+        mine, theirs = self._tables, other._tables  # noqa: SLF001 - of this class
+        tables = (mine.keys() | theirs.keys()) - {(kind.GROUP, kind.KIND)}
+        return all(mine.get(each) is theirs.get(each) for each in tables)
+
+    def changed(self, kind: type[Object], other: "World") -> set[Name]:
+        """Return the names of a kind under which another World has not the same object."""
+        mine, theirs = self.all(kind), other.all(kind)
+        if mine is theirs:
+            return set()
+        changed = {name for name, item in mine.items() if theirs.get(name) is not item}
+        return changed | (theirs.keys() - mine.keys())
+
     def apply(self, changes: Iterable[Upsert | Delete]) -> "World":
         """Give the World after these changes, of which a later one wins over an earlier one for the same key."""
         touched: dict[tuple[str, str], dict[Name, Object | None]] = {}

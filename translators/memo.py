@@ -1,16 +1,18 @@
 """What was built for an equal input is built once: the memory of one translation for the next.
 
 A function that is remembered sees nothing but its arguments, which are the key. Only what the last translation used is
-kept, so the memory never outgrows the World.
+kept, so the memory never outgrows the World. Where looking at every argument would be too much, as with ten thousand
+routes, a part of the translation keeps a memory of its own, which works on what is different.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import ParamSpec, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 A = ParamSpec("A")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class Memo:
@@ -31,6 +33,33 @@ class Memo:
             self._next[key] = found
         return cast("R", found)
 
+    def same(self, function: Callable[Concatenate[S, A], R], subject: S, *args: A.args, **kwargs: A.kwargs) -> R:
+        """Return the same, where the first argument is known to stay the very same object while it is equal."""
+        key = (function, id(subject), args) if not kwargs else (function, id(subject), args, *sorted(kwargs.items()))
+        entry = self._next.get(key)
+        if entry is None:
+            entry = self._last.get(key)
+            if entry is None:
+                # The subject is kept beside the result, lest another object gets its id.
+                entry = (subject, function(subject, *args, **kwargs))
+            self._next[key] = entry
+        return cast("tuple[S, R]", entry)[1]
+
+    def place(self, make: Callable[[], R], *name: Hashable) -> R:
+        """Return what a part of the translation keeps from one time to the next: at first what `make` makes."""
+        key = (make, "place", name)
+        found = self._next.get(key)
+        if found is None:
+            found = self._last.get(key)
+            if found is None:
+                found = make()
+            self._next[key] = found
+        return cast("R", found)
+
     def turn(self) -> None:
         """End a translation: what it did not use is forgotten."""
         self._last, self._next = self._next, {}
+
+    def forget(self) -> None:
+        """Forget everything: a translation that broke off may have left memories that do not fit together."""
+        self._last, self._next = {}, {}

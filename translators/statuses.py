@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from resources import GATEWAY_GROUP, InferencePool, Key
 from translators import ir
+from translators.memo import Memo
 from translators.resolve import hostnames
 from translators.resolve.listeners import route_kinds
 from translators.resolve.meaning import GatewayState, ListenerState, Meaning, PoolState, RouteState
@@ -33,7 +34,7 @@ class Status:
     body: Json
 
 
-def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
+def of(meaning: Meaning, settings: Settings, memo: Memo) -> Iterator[Status]:
     """Yield the status of every object that has one."""
     for each in meaning.classes:
         found = tuple(problem for problem in (each.problem, each.version_problem) if problem)
@@ -44,8 +45,7 @@ def of(meaning: Meaning, settings: Settings) -> Iterator[Status]:
     for gateway in meaning.gateway_states:
         yield Status(gateway.gateway.key, _gateway(gateway, settings))
     controllers = _controllers(meaning)
-    for route in meaning.route_states:
-        yield Status(route.route.key, _route(route, controllers))
+    yield from memo.place(_RouteStatuses).of(meaning.route_states, controllers)
     for pool in meaning.pool_states:
         yield Status(pool.pool.key, _pool(pool, controllers))
     for declared in meaning.declared_states:
@@ -63,8 +63,8 @@ def problems(meaning: Meaning) -> Iterator[str]:
         yield from _lines(state.item.key, (each for each in (state.problem, state.version_problem) if each))
     for gateway in meaning.gateway_states:
         yield from _lines(gateway.gateway.key, (*gateway.problems, *gateway.addresses.problems))
-    for route in meaning.route_states:
-        yield from _lines(route.route.key, dict.fromkeys(p for parent in route.parents for p in parent.problems))
+    for route in [each for each in meaning.route_states if each.problems]:
+        yield from _lines(route.route.key, route.problems)
     for pool in meaning.pool_states:
         yield from _lines(pool.pool.key, pool.problems)
     for declared in meaning.declared_states:
@@ -74,6 +74,26 @@ def problems(meaning: Meaning) -> Iterator[str]:
         yield from _lines(key, (problem,))
     for policy in meaning.policy_states:
         yield from _lines(policy.policy.key, dict.fromkeys(problem for _, problem in policy.targets if problem))
+
+
+class _RouteStatuses:
+    """The statuses of routes, kept from one translation to the next: one that is unchanged is the same object."""
+
+    def __init__(self) -> None:
+        self._controllers: Mapping[str, str] = {}
+        # By the identity of the state, which is held beside the status.
+        self._known: dict[int, tuple[RouteState, Status]] = {}
+
+    def of(self, states: Iterable[RouteState], controllers: Mapping[str, str]) -> Iterator[Status]:
+        """Return the status of every route."""
+        if controllers != self._controllers:
+            self._controllers, self._known = controllers, {}
+        known = self._known
+        self._known = {
+            id(each): known.get(id(each)) or (each, Status(each.route.key, _route(each, controllers)))
+            for each in states
+        }
+        return (status for _, status in self._known.values())
 
 
 def _lines(key: Key, found: Iterable[ir.Problem]) -> Iterator[str]:

@@ -24,10 +24,10 @@ from translators.emit.cluster import (
     prefill_cluster_of,
     stand_in_of,
 )
-from translators.emit.listener import listener_of, route_configuration
+from translators.emit.listener import listener_of
 from translators.emit.packing import TYPE_PREFIX
 from translators.emit.picker_cluster import picker_cluster_of, stand_in_cluster_of
-from translators.emit.virtual_host import routes_of
+from translators.emit.route_table import RouteTable
 from translators.features.body_limit import limit
 from translators.features.models_list import routable
 from translators.features.tls_termination import secret_of
@@ -120,16 +120,30 @@ class Translation:
     statuses: tuple[statuses.Status, ...]
     problems: tuple[str, ...]
     notices: tuple[str, ...]
-    summary: tuple[GatewaySummary, ...]
+    # Has private keys.
+    meaning: Meaning = field(repr=False)
+
+    @property
+    def summary(self) -> tuple[GatewaySummary, ...]:
+        """The Gateways for people, worked out when somebody asks."""
+        return tuple(_summary(gateway, self.meaning) for gateway in self.meaning.gateways)
 
 
 def translate(world: World, settings: Settings, memo: Memo) -> Translation:
     """Translate a World."""
-    meaning = resolve(world, settings)
+    try:
+        return _translate(world, settings, memo)
+    except BaseException:
+        memo.forget()
+        raise
+
+
+def _translate(world: World, settings: Settings, memo: Memo) -> Translation:
+    meaning = resolve(world, settings, memo)
     gateways = {gateway.name: tuple(_resources(gateway, settings, memo)) for gateway in meaning.gateways}
     pickers = {seat: tuple(found.values()) for seat, found in _seats(meaning, memo).items()}
+    written = tuple(statuses.of(meaning, settings, memo))
     memo.turn()
-    written = tuple(statuses.of(meaning, settings))
     return Translation(
         gateways=gateways,
         pickers=pickers,
@@ -137,7 +151,7 @@ def translate(world: World, settings: Settings, memo: Memo) -> Translation:
         statuses=written,
         problems=tuple(statuses.problems(meaning)),
         notices=meaning.notices,
-        summary=tuple(_summary(gateway, meaning) for gateway in meaning.gateways),
+        meaning=meaning,
     )
 
 
@@ -161,16 +175,9 @@ def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[
         bare = replace(port, chains=tuple(replace(chain, hosts=()) for chain in port.chains))
         yield memo(_listener, gateway.name, bare, _Same(settings))
         for chain in port.chains:
-            hosts = tuple(
-                memo(
-                    _virtual_host,
-                    f"{chain.name}/{host.hostname}",
-                    host.hostname,
-                    _Same(tuple(routes_of(host, settings.model_finder, limit(port, settings), memo))),
-                )
-                for host in chain.hosts
-            )
-            yield memo(_routes, chain.name, port.origin, _Same(hosts))
+            table = memo.place(RouteTable, chain.name)
+            message = table.of(chain, settings.model_finder, limit(port, settings))
+            yield memo(_routes, chain.name, port.origin, _Same(message))
 
 
 def _stand_ins(gateway: ir.Gateway, memo: Memo) -> Iterator[Resource]:
@@ -200,7 +207,7 @@ def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
     if not seated:
         return found
     for gateway in meaning.gateways:
-        for rule in (rule for port in gateway.ports for host in port.hosts for rule in host.routes):
+        for rule in (rule for port in gateway.ports for host in port.hosts for rule in host.routes if rule.mirrors):
             copied = [mirror.backend.cluster for mirror in rule.mirrors if mirror.backend.cluster in seated]
             for seat in (pool.seat for pool in rule.pools if copied and pool.seat is not None):
                 for cluster in copied:
@@ -216,14 +223,11 @@ class _Same(Generic[T]):
     def __init__(self, value: T) -> None:
         self.value = value
 
-    def _parts(self) -> tuple[int, ...]:
-        return tuple(map(id, self.value)) if isinstance(self.value, tuple) else (id(self.value),)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._parts() == other._parts()
+        return isinstance(other, _Same) and self.value is other.value
 
     def __hash__(self) -> int:
-        return hash(self._parts())
+        return id(self.value)
 
 
 def _cluster(backend: ir.Backend, connection_buffer_limit: int, *, user_timeout: bool) -> Resource:
@@ -276,12 +280,8 @@ def _listener(gateway: str, port: ir.Port, settings: _Same[Settings]) -> Resourc
     return Resource(LISTENER, message.name, message, port.origin)
 
 
-def _virtual_host(name: str, hostname: str, routes: _Same[tuple[route.Route, ...]]) -> route.VirtualHost:
-    return route.VirtualHost(name=name, domains=[hostname], routes=list(routes.value))
-
-
-def _routes(name: str, origin: str, hosts: _Same[tuple[route.VirtualHost, ...]]) -> Resource:
-    return Resource(ROUTES, name, route_configuration(name, list(hosts.value)), origin)
+def _routes(name: str, origin: str, table: _Same[route.RouteConfiguration]) -> Resource:
+    return Resource(ROUTES, name, table.value, origin)
 
 
 def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
@@ -295,7 +295,7 @@ def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
             place = port.placement
             listeners.append(ListenerSummary(each.listener.name, place.address, place.port, moved, hostnames, port.tls))
     endpoints = {each.cluster: each.endpoints for each in gateway.assignments}
-    hosts = [host for port in gateway.ports for host in port.hosts]
+    hosts = [host for port in gateway.ports for host in port.hosts if any(map(_is_inference, host.routes))]
     return GatewaySummary(
         gateway=gateway.name,
         listeners=tuple(listeners),
@@ -313,9 +313,13 @@ def _summary(gateway: ir.Gateway, meaning: Meaning) -> GatewaySummary:
             HostSummary(host.hostname, port.placement.port, models)
             for port in gateway.ports
             for host in port.hosts
-            if (models := tuple(routable(host)))
+            if any(map(_is_inference, host.routes)) and (models := tuple(routable(host)))
         ),
     )
+
+
+def _is_inference(rule: ir.Route) -> bool:
+    return rule.model is not None or bool(rule.pools)
 
 
 def _clusters_of(pool: ir.Pool) -> tuple[str, ...]:

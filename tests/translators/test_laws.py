@@ -9,6 +9,8 @@ from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from lively_worlds import CONTROLLER
+from lively_worlds import histories as lively_histories
 from odd_worlds import Change, changes, histories, pod_changes, worlds, worlds_of_filters
 
 from resources import Upsert, World
@@ -27,11 +29,13 @@ SLOW = settings(
 def everything(translation: Translation) -> object:
     """Return all that a translation says, as plain values."""
     config = {
-        gateway: [(each.type_url, each.name, each.message, each.origin, each.pulls) for each in resources]
-        for gateway, resources in translation.gateways.items()
+        part: [(each.type_url, each.name, each.message, each.origin, each.pulls) for each in resources]
+        for parts in (translation.gateways, translation.pickers)
+        for part, resources in parts.items()
     }
     statuses = [(str(each.key), each.key.group, each.body) for each in translation.statuses]
-    return config, statuses, translation.problems, translation.notices, translation.summary
+    said = translation.problems, translation.notices, translation.summary
+    return config, statuses, said, translation.needs
 
 
 def by_name(translation: Translation) -> dict[tuple[str, str, str], Resource]:
@@ -57,6 +61,17 @@ def test_a_warm_memory_changes_nothing(batches: list[list[Change]], finder: Mode
     for world in history(batches):
         warm = translate(world, given_settings, memo)
         assert everything(warm) == everything(translate(world, given_settings, Memo()))
+
+
+@settings(SLOW, max_examples=15)
+@given(lively_histories, st.booleans())
+def test_whatever_changes_changes_what_is_remembered_of_it(batches: list[list[Change]], in_cluster: bool) -> None:  # noqa: FBT001 - drawn
+    memo = Memo()
+    given_settings = Settings(picker_services=True, controllers=frozenset({CONTROLLER})) if in_cluster else OURS
+    for world in history(batches):
+        warm, cold = translate(world, given_settings, memo), translate(world, given_settings, Memo())
+        assert warm.meaning == cold.meaning
+        assert everything(warm) == everything(cold)
 
 
 @settings(SLOW, max_examples=30)

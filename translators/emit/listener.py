@@ -12,7 +12,6 @@ from collections.abc import Callable
 from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation_rules
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.listener import v3 as listener
-from envoy_data_plane.envoy.config.route import v3 as route
 from envoy_data_plane.envoy.extensions.filters.http.router import v3 as router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early
@@ -55,8 +54,6 @@ HTTP_FILTERS: tuple[Callable[[Settings], tuple[hcm.HttpFilter, ...]], ...] = (
     _router,
 )
 """The features with filters, in the order in which a request passes them."""
-
-_DEFAULT_ANSWER_LIMIT = 4096
 
 
 def listener_of(port: ir.Port, gateway: str, settings: Settings) -> listener.Listener:
@@ -115,28 +112,3 @@ def _connection_manager(name: str, port: ir.Port, gateway: str, settings: Settin
 def _strip_client_headers() -> core.TypedExtensionConfig:
     removals = [mutation_rules.HeaderMutation(remove=name) for name in CLIENT_MAY_NOT_SET]
     return extension("strip-client-headers", early.HeaderMutation(mutations=removals))
-
-
-def route_configuration(name: str, hosts: list[route.VirtualHost]) -> route.RouteConfiguration:
-    """Return the routes of a port."""
-    longest = max((_longest_answer(host) for host in hosts), default=0)
-    return route.RouteConfiguration(
-        name=name,
-        virtual_hosts=hosts,
-        ignore_port_in_host_matching=True,
-        # A broken backend's share goes to a cluster that does not exist.
-        validate_clusters=False,
-        # The list of models, or what is wrong with a rule, may be longer than Envoy allows unasked.
-        max_direct_response_body_size_bytes=longest if longest > _DEFAULT_ANSWER_LIMIT else None,
-    )
-
-
-def _longest_answer(host: route.VirtualHost) -> int:
-    return max(
-        (
-            len(each.direct_response.body.inline_string or "") * 4
-            for each in host.routes
-            if each.direct_response is not None and each.direct_response.body is not None
-        ),
-        default=0,
-    )

@@ -51,24 +51,26 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
     if host.misdirected:
         yield _misdirected()
         return
-    chooses = any(rule.model is not None for rule in host.routes)
-    models, sources = tuple(models_list.routable(host).items()), models_list.sources(host)
+    # Of ten thousand routes most may be plain ones, with which the gateway has nothing to do for itself.
+    inference = replace(host, routes=tuple([rule for rule in host.routes if rule.pools or rule.model is not None]))
+    chooses = any(rule.model is not None for rule in inference.routes)
+    models, sources = tuple(models_list.routable(inference).items()), models_list.sources(inference)
     lists = bool(models or sources.pools)
     if chooses:
         yield from _refusals(finder)
-    foreign = any(pool.asks_other for rule in host.routes for pool in rule.pools)
+    foreign = any(pool.asks_other for rule in inference.routes for pool in rule.pools)
     examined: set[ir.Match] = set()
     listed = False
     for rule in host.routes:
         if rule.model is not None:
             if rule.match not in examined:
                 examined.add(rule.match)
-                yield from memo(_examine, rule.name, rule.match, finder, limit, foreign=foreign)
+                yield from memo.same(_examine, rule, finder, limit, foreign=foreign)
         elif rule.pools and rule.served and lists and not listed and _takes_models_list(rule.match):
             yield memo(_list_models, rule.name + "/models", rule.match, models, sources)
             listed = rule.match == ir.Match(rule.match.path)
-        yield memo(route_of, rule, limit)
-    if lists and not listed and any(rule.pools for rule in host.routes):
+        yield memo.same(route_of, rule, limit)
+    if lists and not listed and any(rule.pools for rule in inference.routes):
         yield memo(_list_models, "models", ir.Match(_MODELS), models, sources)
     for number, (match, policy) in enumerate(cors.preflights(host.routes)):
         yield memo(_preflight, f"preflight/{number}", match, policy)
@@ -117,14 +119,15 @@ def _refusals(finder: ModelFinder) -> tuple[route.Route, ...]:
     )
 
 
-def _examine(name: str, match: ir.Match, finder: ModelFinder, limit: int, *, foreign: bool) -> tuple[route.Route, ...]:
+def _examine(rule: ir.Route, finder: ModelFinder, limit: int, *, foreign: bool) -> tuple[route.Route, ...]:
     """Return the routes that examine a rule's requests; those that can be no JSON are only marked as examined."""
+    match = rule.match
     # The limit holds for all bodies that a later choice may hold, the multipart ones included.
     asked = {**picker.silent(), **(foreign_picker.silent() if foreign else {})}
     shared = {**asked, **token_usage.on_route(), **body_limit.on_route(limit)}
     return tuple(
         route.Route(
-            name=f"{name}/{step}",
+            name=f"{rule.name}/{step}",
             match=match_of(match, [*conditions_of(match), _NOT_EXAMINED, condition]),
             # Never answered: once examined, the request meets another route.
             direct_response=local_replies.answer(500),

@@ -179,12 +179,23 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One port of a Service. `name` is "namespace/name:port"."""
+    """One port of a Service."""
 
-    name: str
-    cluster: str
+    namespace: str
+    service: str
+    port: int
     origin: str
     h2c: bool = False
+
+    @property
+    def name(self) -> str:
+        """The port for people: "namespace/name:port"."""
+        return f"{self.namespace}/{self.service}:{self.port}"
+
+    @property
+    def cluster(self) -> str:
+        """The cluster of the port's endpoints."""
+        return f"service/{self.namespace}/{self.service}/{self.port}"
 
 
 Backend = Pool | Service

@@ -63,11 +63,12 @@ class Route:
     redirect: Redirect | None = None
     rewrite: UrlRewrite | None = None
     cors: Cors | None = None
+    # The pools that the rule leads to, by weight 0 too: their share may grow without a change of shape.
+    pools: tuple[Pool, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def pools(self) -> tuple[Pool, ...]:
-        """The pools that the rule leads to, by weight 0 too: their share may grow without a change of shape."""
-        return tuple(share.backend for share in self.backends if isinstance(share.backend, Pool))
+    def __post_init__(self) -> None:
+        pools = tuple(share.backend for share in self.backends if isinstance(share.backend, Pool))
+        object.__setattr__(self, "pools", pools)
 
     @property
     def mirrored_pools(self) -> tuple[str, ...]:

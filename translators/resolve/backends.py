@@ -36,6 +36,11 @@ class Reference:
         return self.ref.namespace or self.namespace
 
     @property
+    def target(self) -> Key:
+        """The object that is referred to."""
+        return Key(self.ref.group, self.ref.kind, self.target_namespace, self.ref.name)
+
+    @property
     def to_service(self) -> bool:
         """Whether a Service is referred to."""
         return (self.ref.group, self.ref.kind) == ("", "Service")
@@ -43,6 +48,14 @@ class Reference:
     def problem(self, reason: str, message: str) -> ir.Problem:
         """Return a problem of this reference."""
         return ir.Problem(RESOLVED, reason, message, self.where)
+
+
+def references_of(route: HTTPRoute) -> Iterator[Reference]:
+    """Yield everything that a route refers to for backends, mirrors among them."""
+    for rule in route.spec.rules:
+        mirrors = (each.request_mirror.backend_ref for each in rule.filters if each.request_mirror)
+        for ref in (*rule.backend_refs, *mirrors):
+            yield Reference(route.key.namespace, ref, "")
 
 
 class Backends:
@@ -54,6 +67,14 @@ class Backends:
         self._pools: dict[tuple[str, str, str], ir.Pool | ir.Problem] = {}
         self.assignments: dict[str, ir.Assignment] = {}
 
+    def endpoints_of(self, backend: ir.Backend) -> ir.Assignment:
+        """Return the endpoints of a backend that a route of this World leads to."""
+        if backend.cluster not in self.assignments and isinstance(backend, ir.Service):
+            self._services[backend.namespace, backend.service, backend.port] = self._resolve_service(
+                backend.namespace, backend.service, backend.port
+            )
+        return self.assignments[backend.cluster]
+
     def find(self, reference: Reference) -> ir.Backend | ir.Problem:
         """Follow a reference from an HTTPRoute."""
         ref, namespace = reference.ref, reference.target_namespace
@@ -64,12 +85,9 @@ class Backends:
 
     def pools_meant(self, route: HTTPRoute) -> Iterator[Key]:
         """Yield the InferencePools that a route refers to and may refer to, whether or not they can be served."""
-        for rule in route.spec.rules:
-            mirrors = (each.request_mirror.backend_ref for each in rule.filters if each.request_mirror)
-            for ref in (*rule.backend_refs, *mirrors):
-                reference = Reference(route.key.namespace, ref, "")
-                if not reference.to_service and self._refused(reference) is None:
-                    yield Key(ref.group, ref.kind, reference.target_namespace, ref.name)
+        for reference in references_of(route):
+            if not reference.to_service and self._refused(reference) is None:
+                yield reference.target
 
     def _refused(self, reference: Reference) -> ir.Problem | None:
         ref, namespace = reference.ref, reference.target_namespace
@@ -149,12 +167,7 @@ class Backends:
         if port.app_protocol in _ENCRYPTED:
             text = f"Service {namespace}/{name}: TLS to backends (appProtocol {port.app_protocol}) is not built yet"
             return ir.Problem(RESOLVED, "UnsupportedProtocol", text)
-        found = ir.Service(
-            name=f"{namespace}/{name}:{number}",
-            cluster=f"service/{namespace}/{name}/{number}",
-            origin=str(service.key),
-            h2c=port.app_protocol in _HTTP2,
-        )
+        found = ir.Service(namespace, name, port.port, str(service.key), h2c=port.app_protocol in _HTTP2)
         self._assign(found, endpoints_of_service(self._index, service, port))
         return found
 

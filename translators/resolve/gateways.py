@@ -2,69 +2,46 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
+from operator import attrgetter
 
-from resources import (
-    BackendTrafficPolicy,
-    ClientTrafficPolicy,
-    EnvoyProxy,
-    Gateway,
-    GatewayClass,
-    HTTPRoute,
-    Key,
-    World,
-)
+from resources import BackendTrafficPolicy, ClientTrafficPolicy, Gateway, GatewayClass, Key, World
 from translators import ir
+from translators.memo import Memo
 from translators.resolve import declared
 from translators.resolve.addresses import Addresses, address_problem, addresses_of
-from translators.resolve.attachment import Attachment, Name, attach, parent_of
+from translators.resolve.attachment import Name
 from translators.resolve.backends import Backends
 from translators.resolve.index import Index, age
 from translators.resolve.listeners import states_of
-from translators.resolve.meaning import (
-    GatewayState,
-    ListenerState,
-    Meaning,
-    ParentState,
-    PoolState,
-    RouteState,
-    SeatedPool,
-)
+from translators.resolve.meaning import GatewayState, Meaning, PoolState, SeatedPool
 from translators.resolve.parameters import ClassState, problem_of_gateway, proxy_of_gateway, state_of_class
 from translators.resolve.parameters import notices as parameter_notices
 from translators.resolve.policies import NOT_BUILT, states
 from translators.resolve.pool_kinds import all_pools
 from translators.resolve.pools import advice_on
 from translators.resolve.ports import gateway_of
-from translators.resolve.routes import is_refused, problems_of, rules_of
+from translators.resolve.resolved import ResolvedRoute
+from translators.resolve.route_book import RouteBook
 from translators.resolve.traffic import traffic_states
 from translators.settings import Settings
 
 
-def resolve(world: World, settings: Settings) -> Meaning:
+def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
     """Return the meaning of a World."""
-    index = Index.of(world, picker_services=settings.picker_services)
-    backends = Backends(index)
+    book = memo.place(RouteBook)
+    index, backends = book.index_of(world, picker_services=settings.picker_services)
     classes = tuple(
         state_of_class(world, each, settings.bootstrap)
         for each in world.all(GatewayClass).values()
         if settings.controllers is None or each.spec.controller_name in settings.controllers
     )
     ours, notices = _gateways(world, classes, settings)
-    rules = {route.key: rules_of(route, backends) for route in index.routes if _concerns(route, ours)}
-    attachments: dict[Name, list[Attachment]] = {name: [] for name in ours}
-    route_states = []
-    for route in index.routes:
-        if route.key not in rules:
-            continue
-        own = problems_of(rules[route.key])
-        parents = []
-        for each in attach(index, route, ours):
-            attachments[each.gateway] += each.attachments
-            parents.append(ParentState(each.ref, (*((each.problem,) if each.problem else ()), *own)))
-        route_states.append(RouteState(route, tuple(parents)))
+    book.turn(index, backends, ours)
+    counted = Counter(chain.from_iterable(map(attrgetter("counted"), book.routes)))
     addresses = addresses_of(ours.values()) if settings.deploys else {}
     by_name = {each.item.key.name: each for each in classes}
     gateways, gateway_states = [], []
@@ -76,22 +53,23 @@ def resolve(world: World, settings: Settings) -> Meaning:
         # What was made for a Gateway stays while it is refused as a whole, and its Envoys, if any, go on serving.
         serving = states_of(index, gateway, None, settings) if settings.deploys else listeners
         configured = [each for each in serving.values() if each.configured]
-        gateways.append(gateway_of(index, gateway, configured, attachments[name], rules, backends, settings))
+        gateways.append(gateway_of(index, gateway, configured, book, backends, settings, memo))
         proxy = proxy_of_gateway(world, gateway, by_name, settings.bootstrap)
-        accepted = [each for each in attachments[name] if not is_refused(rules[each.route.key])]
-        state = _state(gateway, listeners, accepted, refusal, proxy)
-        gateway_states.append(replace(state, addresses=addresses.get(name, Addresses())))
+        attached = tuple(replace(each, attached=counted[name, of]) for of, each in listeners.items())
+        found = tuple(dict.fromkeys(problem for each in attached for problem in each.problems))
+        places = addresses.get(name, Addresses())
+        gateway_states.append(GatewayState(gateway, found, attached, refusal, proxy, places))
         if proxy is not None and not settings.deploys:
             notices += parameter_notices(proxy)
     return Meaning(
         gateways=tuple(gateways),
         gateway_states=tuple(gateway_states),
-        route_states=tuple(route_states),
-        pool_states=_pool_states(world, backends, attachments),
+        route_states=tuple([each.state for each in book.routes if each.state is not None]),
+        pool_states=_pool_states(world, backends, book.routes, ours),
         seated=tuple(_seated(world, backends)),
         declared_states=(*declared.states(index), *traffic_states(index)),
         policy_states=states(index),
-        strays=tuple(_strays(index, settings)),
+        strays=tuple(_strays(index, book.routes, settings)),
         classes=classes,
         notices=tuple(dict.fromkeys(notices)),
     )
@@ -113,7 +91,7 @@ def _gateways(world: World, classes: Iterable[ClassState], settings: Settings) -
     return ours, notices
 
 
-def _strays(index: Index, settings: Settings) -> Iterator[tuple[Key, ir.Problem]]:
+def _strays(index: Index, routes: Iterable[ResolvedRoute], settings: Settings) -> Iterator[tuple[Key, ir.Problem]]:
     policies: list[ClientTrafficPolicy | BackendTrafficPolicy] = [
         *index.world.all(ClientTrafficPolicy).values(),
         *index.world.all(BackendTrafficPolicy).values(),
@@ -125,31 +103,8 @@ def _strays(index: Index, settings: Settings) -> Iterator[tuple[Key, ir.Problem]
             yield policy.key, ir.Problem("Accepted", "TargetNotFound", text, "spec.targetRefs")
     # Only in a folder is every Gateway that there is to be seen.
     if settings.controllers is None:
-        for route in index.routes:
-            for number, ref in enumerate(route.spec.parent_refs):
-                parent = parent_of(route, ref)
-                if parent and index.world.get(Gateway, *parent) is None:
-                    text = f"Gateway {'/'.join(parent)} does not exist"
-                    yield route.key, ir.Problem("Accepted", "NoMatchingParent", text, f"spec.parentRefs[{number}]")
-
-
-def _concerns(route: HTTPRoute, ours: Mapping[Name, Gateway]) -> bool:
-    return any(parent_of(route, ref) in ours for ref in route.spec.parent_refs)
-
-
-def _state(
-    gateway: Gateway,
-    listeners: Mapping[str, ListenerState],
-    attachments: Iterable[Attachment],
-    refusal: ir.Problem | None,
-    proxy: EnvoyProxy | None,
-) -> GatewayState:
-    routes: dict[str, set[object]] = defaultdict(set)
-    for each in attachments:
-        routes[each.listener.name].add(each.route.key)
-    counted = tuple(replace(each, attached=len(routes[name])) for name, each in listeners.items())
-    found = tuple(dict.fromkeys(problem for each in counted for problem in each.problems))
-    return GatewayState(gateway, found, counted, refusal, proxy)
+        for route in routes:
+            yield from ((route.route.key, problem) for problem in route.orphan)
 
 
 def _seated(world: World, backends: Backends) -> Iterator[SeatedPool]:
@@ -161,16 +116,16 @@ def _seated(world: World, backends: Backends) -> Iterator[SeatedPool]:
 
 
 def _pool_states(
-    world: World, backends: Backends, attachments: Mapping[Name, Sequence[Attachment]]
+    world: World, backends: Backends, routes: Iterable[ResolvedRoute], ours: Iterable[Name]
 ) -> tuple[PoolState, ...]:
-    users: dict[Key, list[str]] = defaultdict(list)
-    for (namespace, name), attached in attachments.items():
-        routes = {each.route.key: each.route for each in attached}.values()
-        for key in dict.fromkeys(key for route in routes for key in backends.pools_meant(route)):
-            users[key].append(f"{namespace}/{name}")
+    users: dict[Key, set[Name]] = defaultdict(set)
+    for route in routes:
+        for key in route.pools:
+            users[key].update(route.gateways)
     result = []
     for pool in all_pools(world):
         found = backends.pool(pool)
         problems = (found,) if isinstance(found, ir.Problem) else advice_on(pool)
-        result.append(PoolState(pool, tuple(users.get(pool.key, ())), problems))
+        parents = tuple("/".join(name) for name in ours if name in users[pool.key])
+        result.append(PoolState(pool, parents, problems))
     return tuple(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from resources import (
@@ -13,7 +13,6 @@ from resources import (
     BackendTrafficPolicy,
     ClientTrafficPolicy,
     EndpointSlice,
-    HTTPRoute,
     InferenceModel,
     InferenceModelRewrite,
     InferenceObjective,
@@ -34,13 +33,16 @@ D = TypeVar("D", InferenceModel, AnyObjective, AnyRewrite)
 PoolKey = tuple[str, str, str]
 """How a declaration names its pool: group, namespace and name."""
 
+Age = tuple[dt.datetime, str, str]
+"""How old an object is, as `age` says."""
+
 TargetKey = tuple[str, str, str, str | None]
 """What a policy is attached to: kind, namespace, name and section."""
 
 _NEVER = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
-def age(item: Object) -> tuple[dt.datetime, str, str]:
+def age(item: Object) -> Age:
     """Order objects as Gateway API resolves conflicts: the oldest first, then by namespace and name.
 
     An object of a folder has no creation time; it counts as younger than any that has one.
@@ -66,7 +68,6 @@ class Index:
     grants: Mapping[str, tuple[ReferenceGrant, ...]]
     client_policies: Mapping[TargetKey, tuple[ClientTrafficPolicy, ...]]
     backend_policies: Mapping[TargetKey, tuple[BackendTrafficPolicy, ...]]
-    routes: tuple[HTTPRoute, ...]
 
     @classmethod
     def of(cls, world: World, *, picker_services: bool = False) -> Index:
@@ -104,8 +105,11 @@ class Index:
             grants={key: tuple(items) for key, items in grants.items()},
             client_policies=_by_target(world.all(ClientTrafficPolicy).values()),
             backend_policies=_by_target(world.all(BackendTrafficPolicy).values()),
-            routes=tuple(sorted(world.all(HTTPRoute).values(), key=age)),
         )
+
+    def with_routes_of(self, world: World) -> Index:
+        """Return the index of a World that differs in nothing but HTTPRoutes: none of the tables has any."""
+        return replace(self, world=world)
 
     def permits(
         self, *, kind: str, namespace: str, to_group: str, to_kind: str, to_namespace: str, to_name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from resources import EnvoyProxy, Gateway, HTTPRoute, Key, Listener, ParentReference
 from translators import ir
@@ -68,6 +68,12 @@ class RouteState:
 
     route: HTTPRoute
     parents: tuple[ParentState, ...]
+    # Those of all parents, each once.
+    problems: tuple[ir.Problem, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found = dict.fromkeys(problem for parent in self.parents for problem in parent.problems)
+        object.__setattr__(self, "problems", tuple(found))
 
 
 @dataclass(frozen=True, slots=True)

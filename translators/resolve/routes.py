@@ -187,15 +187,18 @@ def _first_of_each(
 
 
 def routes_of(
-    route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[BackendSettings], listener: Listener
-) -> Iterable[ir.Route]:
-    """Yield a route for each match of each rule; `settings` are the policies of each rule on this listener."""
+    route: HTTPRoute, rules: Sequence[Rule], settings: Sequence[BackendSettings], listener: Listener, refusal: str
+) -> Iterable[tuple[ir.Route, Rule]]:
+    """Yield a route for each match of each rule.
+
+    settings: the policies of each rule on this listener. refusal: why the listener answers 500 for all, or "".
+    """
     tls = listener.protocol == "HTTPS"
     name = f"httproute/{route.key.namespace}/{route.key.name}"
     for rule, policy in zip(rules, settings, strict=True):
         timeout = rule.timeout if rule.timeout is not None else policy.request_timeout
         for number, match, model in rule.matches:
-            yield ir.Route(
+            found = ir.Route(
                 name=f"{name}/rule/{rule.index}/match/{number}",
                 origin=str(route.key),
                 match=match,
@@ -203,7 +206,7 @@ def routes_of(
                 backends=rule.backends,
                 timeout=timeout or 0,
                 attempt_timeout=rule.attempt_timeout,
-                refusal=rule.refusal or policy.refusal,
+                refusal=rule.refusal or policy.refusal or refusal,
                 mirrors=rule.mirrors,
                 request_headers=rule.filters.headers.request,
                 response_headers=rule.filters.headers.response,
@@ -211,6 +214,7 @@ def routes_of(
                 rewrite=rule.filters.rewrite,
                 cors=rule.filters.cors,
             )
+            yield found, rule
 
 
 _PATH_ORDER = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
