@@ -7,7 +7,7 @@ routes, a part of the translation keeps a memory of its own, which works on what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 A = ParamSpec("A")
@@ -44,6 +44,19 @@ class Memo:
                 entry = (subject, function(subject, *args, **kwargs))
             self._next[key] = entry
         return cast("tuple[S, R]", entry)[1]
+
+    def each(
+        self, function: Callable[Concatenate[S, A], R], subjects: Sequence[S], *args: A.args, **kwargs: A.kwargs
+    ) -> list[R]:
+        """Return what `same` would for each of many, which takes less time.
+
+        A translation may call it once for a function and the arguments behind its subjects.
+        """
+        key = (function, "each", args, *sorted(kwargs.items()))
+        last = cast("dict[int, tuple[S, R]]", self._last.get(key, {}))
+        found = [last.get(id(each)) or (each, function(each, *args, **kwargs)) for each in subjects]
+        self._next[key] = {id(entry[0]): entry for entry in found}
+        return [result for _, result in found]
 
     def place(self, make: Callable[[], R], *name: Hashable) -> R:
         """Return what a part of the translation keeps from one time to the next: at first what `make` makes."""

@@ -37,3 +37,41 @@ def test_what_was_not_used_is_forgotten() -> None:
     memo.turn()
     memo.turn()
     assert memo(made, "a") is not first
+
+
+def measured(each: list[int], unit: str) -> list[object]:
+    return [each, unit]
+
+
+def test_the_very_same_argument_gives_the_same_object() -> None:
+    memo = Memo()
+    one, other = [1], [1]
+    first = memo.same(measured, one, "s")
+    assert memo.same(measured, one, "s") is first
+    assert memo.same(measured, one, "ms") is not first
+    assert memo.same(measured, other, "s") is not first
+
+
+def test_each_of_many_is_remembered_by_itself() -> None:
+    memo = Memo()
+    one, other, another = [1], [2], [3]
+    first = memo.each(measured, [one, other], "s")
+    memo.turn()
+    second = memo.each(measured, [other, another, one], "s")
+    assert second == [[[2], "s"], [[3], "s"], [[1], "s"]]
+    assert second[0] is first[1]
+    assert second[2] is first[0]
+    memo.turn()
+    memo.turn()
+    assert memo.each(measured, [one], "s")[0] is not first[0]
+
+
+def test_a_place_is_kept_while_it_is_asked_for() -> None:
+    memo = Memo()
+    place = memo.place(list, "a")
+    place.append(1)
+    memo.turn()
+    assert memo.place(list, "a") is place
+    assert memo.place(list, "b") == []
+    memo.forget()
+    assert memo.place(list, "a") == []

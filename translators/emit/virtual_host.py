@@ -10,7 +10,7 @@ In a virtual host that chooses by the model, the order is:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -51,17 +51,37 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
     if host.misdirected:
         yield _misdirected()
         return
-    # Of ten thousand routes most may be plain ones, with which the gateway has nothing to do for itself.
-    inference = replace(host, routes=tuple([rule for rule in host.routes if rule.pools or rule.model is not None]))
-    chooses = any(rule.model is not None for rule in inference.routes)
-    models, sources = tuple(models_list.routable(inference).items()), models_list.sources(inference)
-    lists = bool(models or sources.pools)
+    rules = memo.each(route_of, host.routes, limit)
+    # Of ten thousand routes most may be plain ones, for which the gateway needs none for itself.
+    inference = [rule for rule in host.routes if rule.pools or rule.model is not None]
+    chooses = any(rule.model is not None for rule in inference)
     if chooses:
         yield from _refusals(finder)
+    if inference:
+        yield from _with_own(host, replace(host, routes=tuple(inference)), rules, finder, limit, memo)
+    else:
+        yield from rules
+    for number, (match, policy) in enumerate(cors.preflights(host.routes)):
+        yield memo(_preflight, f"preflight/{number}", match, policy)
+    if chooses:
+        yield from _unanswered()
+
+
+def _with_own(
+    host: ir.VirtualHost,
+    inference: ir.VirtualHost,
+    rules: Sequence[route.Route],
+    finder: ModelFinder,
+    limit: int,
+    memo: Memo,
+) -> Iterator[route.Route]:
+    """Yield the rules of a hostname with the gateway's own routes among them; `inference` has those that need some."""
+    models, sources = tuple(models_list.routable(inference).items()), models_list.sources(inference)
+    lists = bool(models or sources.pools)
     foreign = any(pool.asks_other for rule in inference.routes for pool in rule.pools)
     examined: set[ir.Match] = set()
     listed = False
-    for rule in host.routes:
+    for rule, made in zip(host.routes, rules, strict=True):
         if rule.model is not None:
             if rule.match not in examined:
                 examined.add(rule.match)
@@ -69,13 +89,9 @@ def routes_of(host: ir.VirtualHost, finder: ModelFinder, limit: int, memo: Memo)
         elif rule.pools and rule.served and lists and not listed and _takes_models_list(rule.match):
             yield memo(_list_models, rule.name + "/models", rule.match, models, sources)
             listed = rule.match == ir.Match(rule.match.path)
-        yield memo.same(route_of, rule, limit)
+        yield made
     if lists and not listed and any(rule.pools for rule in inference.routes):
         yield memo(_list_models, "models", ir.Match(_MODELS), models, sources)
-    for number, (match, policy) in enumerate(cors.preflights(host.routes)):
-        yield memo(_preflight, f"preflight/{number}", match, policy)
-    if chooses:
-        yield from _unanswered()
 
 
 @lru_cache(maxsize=1)
