@@ -184,8 +184,9 @@ def _stand_ins(gateway: ir.Gateway, memo: Memo) -> Iterator[Resource]:
     pools = [each for each in gateway.backends if isinstance(each, ir.Pool) and each.stand_in]
     for pool in pools:
         yield memo(_stand_in, pool)
-    for picker in dict.fromkeys(pool.picker for pool in pools if pool.picker):
-        yield memo(_stand_in_cluster, picker)
+    for name, picker, seat in dict.fromkeys((each.with_stand_in, each.picker, each.seat) for each in pools):
+        if picker is not None:
+            yield memo(_stand_in_cluster, name, picker, seat)
 
 
 def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
@@ -198,7 +199,8 @@ def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
 
     def add(seat: ir.Picker, pool: SeatedPool) -> None:
         known = found.setdefault(seat.cluster, {})
-        known[f"pool {pool.meaning.cluster}"] = memo(pool_resource, pool.meaning)
+        told = _stand_in if pool.meaning.stand_in else pool_resource
+        known[f"pool {pool.meaning.cluster}"] = memo(told, pool.meaning)
         known.update({each.cluster: memo(assignment_resource, each) for each in pool.assignments})
 
     for each in meaning.seated:
@@ -251,8 +253,8 @@ def _picker_cluster(picker: ir.Picker) -> Resource:
     return Resource(CLUSTER, message.name, message, picker.origin, pulls=(ENDPOINTS, message.name))
 
 
-def _stand_in_cluster(picker: ir.Picker) -> Resource:
-    message = stand_in_cluster_of(picker)
+def _stand_in_cluster(name: str, picker: ir.Picker, seat: ir.Picker | None) -> Resource:
+    message = stand_in_cluster_of(name, picker, seat)
     return Resource(CLUSTER, message.name, message, picker.origin)
 
 

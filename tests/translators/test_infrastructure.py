@@ -281,6 +281,14 @@ def test_pools_that_name_one_service_share_a_picker_and_others_have_their_own() 
     assert "--xds control.system:18000 --group picker/shop/epp/9100 --listen 0.0.0.0:9100" in arguments
 
 
+def test_behind_another_s_picker_that_may_fail_open_ours_stands_in() -> None:
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: epp, namespace: shop}\nspec: {ports: [{port: 9100}]}\n"
+    opened = POOLS.replace("portNumber: 9100}", "portNumber: 9100, failureMode: FailOpen}", 1)
+    found = objects(CLASS + GATEWAY % "" + opened + "---\n" + service)
+    made = {name for kind, name in found if kind == "Deployment"}
+    assert made == {"gateway-ours", "one-stand-in", "three-picker", "unused-picker"}
+
+
 def test_what_was_made_stays_while_the_parameters_are_wrong() -> None:
     world = world_of(CLASS + GATEWAY % REFERENCE)
     settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)

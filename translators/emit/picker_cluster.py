@@ -80,13 +80,14 @@ def _socket(name: str, config: betterproto2.Message) -> core.TransportSocket:
     return core.TransportSocket(name=name, typed_config=pack(config))
 
 
-def stand_in_cluster_of(picker: ir.Picker) -> cluster.Cluster:
+def stand_in_cluster_of(name: str, picker: ir.Picker, seat: ir.Picker | None) -> cluster.Cluster:
     """Return the cluster of a picker and, behind it, our own, which is asked where none of its endpoints answers."""
-    made = bare_cluster(picker.with_stand_in, _http_options(_retries(stand_in=True)), None)
+    ours = seat.cluster if seat else PICKER_CLUSTER
+    made = bare_cluster(name, _http_options(_retries(stand_in=True)), None)
     made.lb_policy = cluster.ClusterLbPolicy.CLUSTER_PROVIDED
     made.cluster_type = cluster.ClusterCustomClusterType(
         name="envoy.clusters.aggregate",
-        typed_config=pack(aggregate.ClusterConfig(clusters=[picker.cluster, PICKER_CLUSTER])),
+        typed_config=pack(aggregate.ClusterConfig(clusters=[picker.cluster, ours])),
     )
     made.common_lb_config = _no_panic()
     return made

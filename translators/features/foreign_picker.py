@@ -80,7 +80,7 @@ def on_share(pool: ir.Pool) -> Mapping[str, Any]:
         processing_mode=_ALL,
         grpc_service=core.GrpcService(
             envoy_grpc=core.GrpcServiceEnvoyGrpc(
-                cluster_name=asked.with_stand_in if pool.stand_in else asked.cluster, authority=asked.authority
+                cluster_name=pool.with_stand_in if pool.stand_in else asked.cluster, authority=asked.authority
             )
         ),
         failure_mode_allow=pool.fail_open,

@@ -73,11 +73,6 @@ class Picker:
         return f"picker/{self.namespace}/{self.service}/{self.port}"
 
     @property
-    def with_stand_in(self) -> str:
-        """The cluster of the picker before our own, which stands in for it: for pools that fail open."""
-        return f"{self.cluster}/with-stand-in"
-
-    @property
     def authority(self) -> str:
         """The host that the picker is asked as."""
         return f"{self.service}.{self.namespace}.svc:{self.port}"
@@ -104,8 +99,9 @@ class Thresholds:
 class Pool:
     """An InferencePool. `name` is "namespace/name".
 
-    picker: who picks, None for our own picker. seat: where ours is asked, None where there is but one. picker_away:
-    whether another picker has no ready endpoint and may be passed over. stand_in: whether ours picks where it cannot.
+    picker: who picks, None for our own picker. seat: where ours is asked, None where there is but
+    one. picker_away: whether another picker has no ready endpoint and may be passed over. stand_in: whether ours picks
+    where it cannot.
     subset: the endpoints, "ip:port", that another picker is told to choose from; None where it is not told.
     runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
     metric_names: what metrics are called where that is not the runtime's way, by figure (`pool.proto`).
@@ -141,6 +137,12 @@ class Pool:
     def asks_other(self) -> Picker | None:
         """The other picker to ask at present."""
         return None if self.picker_away else self.picker
+
+    @property
+    def with_stand_in(self) -> str:
+        """The cluster of another picker before our own, which stands in for it."""
+        behind = f"/{self.seat.cluster}" if self.seat else ""
+        return f"{self.picker.cluster}/with-stand-in{behind}" if self.picker else ""
 
     @property
     def prefill_cluster(self) -> str:

@@ -11,6 +11,7 @@ from translators.resolve.pool_kinds import AnyPickerRef, AnyPool, picker_field_o
 RESOLVED = "ResolvedRefs"
 H2C = "kubernetes.io/h2c"
 PICKER_SUFFIX = "-picker"
+STAND_IN_SUFFIX = "-stand-in"
 
 
 def picker_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
@@ -27,7 +28,7 @@ def picker_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
     service = index.world.get(Service, pool.key.namespace, ref.name)
     if service is None and isinstance(pool, InferencePool):
         return _problem(pool, f"Service {pool.key.namespace}/{ref.name} does not exist")
-    if service is None or service.metadata.labels.get(OWN_PICKER_LABEL) == "true":
+    if service is None or _is_ours(service):
         return None
     return _foreign(pool, ref, service)
 
@@ -42,11 +43,27 @@ def seat_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
     ref = picker_ref_of(pool)
     name = ref.name if ref is not None else f"{pool.key.name}{PICKER_SUFFIX}"
     service = index.world.get(Service, pool.key.namespace, name)
-    if service is not None and service.metadata.labels.get(OWN_PICKER_LABEL) != "true":
+    if service is not None and not _is_ours(service):
         text = f"{service.key} is in the way of the pool's picker and is not Pointsman's: give the pool a reference"
         return _problem(pool, text)
     number = _port(ref) if ref is not None else None
     return ir.Picker(pool.key.namespace, name, number or EXTENSION_PORT, str(pool.key), plaintext=True, ours=True)
+
+
+def stand_in_of(index: Index, pool: AnyPool) -> ir.Picker | None:
+    """Return the Service behind which our picker stands in for the pool's own; None where it has none.
+
+    It is named after the pool, and is not made where such a Service is there that is not ours.
+    """
+    name = f"{pool.key.name}{STAND_IN_SUFFIX}"
+    service = index.world.get(Service, pool.key.namespace, name)
+    if not index.picker_services or (service is not None and not _is_ours(service)):
+        return None
+    return ir.Picker(pool.key.namespace, name, EXTENSION_PORT, str(pool.key), plaintext=True, ours=True)
+
+
+def _is_ours(service: Service) -> bool:
+    return service.metadata.labels.get(OWN_PICKER_LABEL) == "true"
 
 
 def _foreign(pool: AnyPool, ref: AnyPickerRef, service: Service) -> ir.Picker | ir.Problem:

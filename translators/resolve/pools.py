@@ -9,7 +9,7 @@ from translators import ir
 from translators.resolve.annotations import annotations_of
 from translators.resolve.declared import models_of, objectives_of, rewrites_of
 from translators.resolve.index import Index
-from translators.resolve.pickers import H2C, RESOLVED, picker_of, seat_of
+from translators.resolve.pickers import H2C, RESOLVED, picker_of, seat_of, stand_in_of
 from translators.resolve.pool_kinds import AnyPool, picker_ref_of
 from translators.resolve.traffic import traffic_of
 
@@ -21,20 +21,21 @@ def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
     picker = picker_of(index, pool)
     if isinstance(picker, ir.Problem):
         return picker
-    seat = seat_of(index, pool) if picker is None else None
-    if isinstance(seat, ir.Problem):
-        return seat
     ref = picker_ref_of(pool)
     made = _meaning_of(index, pool)
     # Without the picker the servers of a split pool would not know where to meet.
     fail_open = made.split is None and ref is not None and ref.failure_mode == "FailOpen"
+    stood_in = picker is not None and fail_open
+    seat = seat_of(index, pool) if picker is None else stand_in_of(index, pool) if stood_in else None
+    if isinstance(seat, ir.Problem):
+        return seat
     return replace(
         made,
         fail_open=fail_open,
         picker=picker,
         seat=seat,
-        # Where our pickers have Services, none runs beside another's.
-        stand_in=picker is not None and fail_open and not index.picker_services,
+        # Where our pickers have Services, one that is in the way leaves no place for ours.
+        stand_in=stood_in and (seat is not None or not index.picker_services),
     )
 
 

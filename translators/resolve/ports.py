@@ -55,7 +55,7 @@ def gateway_of(
         ports.append(port)
     used |= mirrored
     pools = [backend for backend in used.values() if isinstance(backend, ir.Pool)]
-    pickers = {asked.cluster: asked for pool in pools if (asked := pool.picker or pool.seat)}
+    pickers = {asked.cluster: asked for pool in pools for asked in (pool.picker, pool.seat) if asked}
     seats = {pool.seat.cluster: pool.seat for pool in pools if pool.seat}
     prefill = {pool.prefill_cluster for pool in pools if pool.split}
     certificates = {found.name: found for state in configured for found in state.certificates.found}
