@@ -7,6 +7,7 @@ Every command imports what it needs when it runs: the Envoy messages alone take 
 
 import asyncio
 import os
+import re
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -174,6 +175,15 @@ def controller(
     image: Annotated[
         str, typer.Option(metavar="IMAGE", envvar="POINTSMAN_IMAGE", help="The image of the pickers: Pointsman's own.")
     ] = "pointsman:latest",
+    lease: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMESPACE/NAME", help="The Lease that decides which of several replicas writes; not with one."
+        ),
+    ] = "",
+    identity: Annotated[
+        str, typer.Option(metavar="NAME", envvar="POD_NAME", help="This replica's name; by default the machine's.")
+    ] = "",
     envoy_namespace: Annotated[
         str, typer.Option(metavar="NAME", help="Where Envoys are deployed, in place of each Gateway's own namespace.")
     ] = "",
@@ -186,7 +196,11 @@ def controller(
 
     configure()
     _check(xds=xds, admin=admin)
-    names = {"controllers": split(controller_name)} if controller_name else {}
+    if lease and not re.fullmatch("[a-z0-9-]+/[a-z0-9-]+", lease):
+        raise Failure(f"--lease {lease}: not NAMESPACE/NAME")
+    names: dict[str, Any] = {"controllers": split(controller_name)} if controller_name else {}
+    if identity:
+        names["identity"] = identity
     options = ControllerOptions(
         xds=xds,
         admin=admin,
@@ -195,6 +209,7 @@ def controller(
         context=context,
         model_finder=model_finder,
         infrastructure=_infrastructure(advertise, envoy_image, image, envoy_namespace) if advertise else None,
+        lease=lease,
         **names,
     )
     uvloop.run(control(options))

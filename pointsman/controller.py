@@ -3,13 +3,14 @@
 import asyncio
 import random
 import socket
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import structlog
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pointsman.addresses import addresses_of
@@ -18,8 +19,9 @@ from pointsman.control_plane import ControlPlane
 from pointsman.failure import Failure
 from pointsman.interests import interests
 from pointsman.noticing import remarks
-from pointsman.programming import Programming
+from pointsman.programming import Account, Programming
 from pointsman.provisioning import Provisioning
+from pointsman.replicas import Replicas, accounts_of
 from pointsman.signals import stop_on_signals
 from pointsman.sites import Cluster
 from resources import GATEWAY_GROUP, Gateway, GatewayClass, Key
@@ -41,7 +43,9 @@ class ControllerOptions:
 
     controllers: the controllerNames of the GatewayClasses that are ours. namespaces: those that are watched, all where
     there are none. xds, admin: where to serve, "host:port" or "unix:/path". infrastructure: how what Gateways and pools
-    need is made; without it nothing is, and whoever deploys Envoys and pickers has them ask here.
+    need is made; without it nothing is, and whoever deploys Envoys and pickers has them ask here. lease: the Lease that
+    decides which of several replicas writes, "namespace/name", or "" for one that is alone. identity: its name among
+    them.
     """
 
     xds: str
@@ -52,6 +56,8 @@ class ControllerOptions:
     context: str | None = None
     model_finder: ModelFinder | None = None
     infrastructure: Infrastructure | None = None
+    lease: str = ""
+    identity: str = field(default_factory=socket.gethostname)
 
 
 async def control(options: ControllerOptions) -> None:
@@ -75,7 +81,9 @@ class Controller:
         loop = asyncio.get_running_loop()
         self._options = options
         self._server = AdsServer(options.xds, lambda nack: self._plane.refuse(nack))  # noqa: PLW0108 - made below
-        site = Cluster(self._server.publish, self._server.withdraw, later=loop.call_later)
+        self._site = site = Cluster(self._server.publish, self._server.withdraw, later=loop.call_later)
+        namespace, _, name = options.lease.rpartition("/")
+        self._replicas = Replicas(api, namespace, name, options.identity) if name else None
         chosen: dict[str, Any] = {} if options.model_finder is None else {"model_finder": options.model_finder}
         if options.infrastructure is not None:
             chosen["bootstrap"] = options.infrastructure.bootstrap
@@ -92,11 +100,10 @@ class Controller:
         self._programming = Programming()
         given = options.infrastructure
         self._provisioning = Provisioning(api, self._source, given) if given is not None else None
-        self._admin = Admin(
-            self._plane, self._server.status, options.admin, [_Writes(self._writer)], problems=self._unmade
-        )
+        metrics = [_Writes(self._writer, lambda: self._leading)]
+        self._admin = Admin(self._plane, self._server.status, options.admin, metrics, problems=self._unmade)
         self._swept = False
-        self._events = Events(api, controller=CONTROLLER, instance=socket.gethostname())
+        self._events = Events(api, controller=CONTROLLER, instance=options.identity)
         self._noticed: Mapping[Key, Mapping[str, object]] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -108,11 +115,9 @@ class Controller:
         tasks = []
         try:
             await self._admin.start()
-            tasks = [asyncio.create_task(self._writer.run()), asyncio.create_task(self._account())]
-            tasks.append(asyncio.create_task(self._watch(stop)))
-            tasks.append(asyncio.create_task(self._events.run()))
-            if self._provisioning is not None:
-                tasks.append(asyncio.create_task(self._provisioning.applier.run()))
+            tasks = [asyncio.create_task(each) for each in (self._watch(stop), self._account(), self._write())]
+            if self._replicas is not None:
+                tasks.append(asyncio.create_task(self._replicas.run()))
             stopping = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -124,6 +129,34 @@ class Controller:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._admin.stop()
             await self._server.stop()
+
+    @property
+    def _leading(self) -> bool:
+        return self._replicas is None or self._replicas.leading
+
+    async def _write(self) -> None:
+        """Write what is to be written, while this replica leads."""
+        while True:
+            works = [self._writer.run(), self._events.run()] if self._leading else []
+            if self._provisioning is not None and self._leading:
+                works.append(self._provisioning.applier.run())
+            tasks = [asyncio.create_task(each) for each in works]
+            turning = asyncio.create_task(self._turn(leading=self._leading))
+            try:
+                done, _ = await asyncio.wait({*tasks, turning}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in (*tasks, turning):
+                    task.cancel()
+                await asyncio.gather(*tasks, turning, return_exceptions=True)
+            # Whoever led before may have left entries that have to go.
+            self._swept = False
+
+    async def _turn(self, *, leading: bool) -> None:
+        """Wait until this replica leads, or no longer."""
+        while self._leading is leading:
+            await (self._replicas.turned() if self._replicas is not None else asyncio.Event().wait())
 
     def _unmade(self) -> tuple[str, ...]:
         return self._provisioning.problems if self._provisioning is not None else ()
@@ -152,7 +185,7 @@ class Controller:
                 statuses = self._statuses(state.translation.statuses)
                 self._notice(statuses)
                 self._writer.want(statuses)
-                if not self._swept:
+                if self._leading and not self._swept:
                     self._swept = True
                     self._writer.sweep(self._source.all_told)
                 await asyncio.sleep(_BREATH)
@@ -166,18 +199,22 @@ class Controller:
         yield self._server.changed()
         if self._provisioning is not None:
             yield self._provisioning.applier.changed()
+        if self._replicas is not None:
+            yield self._replicas.turned()
+            yield self._replicas.told()
 
     def _notice(self, statuses: Mapping[Key, Mapping[str, object]]) -> None:
         """Tell people what is new, but not how things stood at the start: whoever was here before has told that."""
         if self._noticed is not None:
             for each in remarks(self._noticed, statuses):
                 told = self._source.told(each.key)
-                if told is not None:
+                if told is not None and self._leading:
                     self._events.post(each.key, told.uid, warning=each.warning, reason=each.reason, note=each.note)
         self._noticed = statuses
 
     def _statuses(self, statuses: Iterable[Status]) -> Mapping[Key, Mapping[str, object]]:
-        clients = self._server.status()
+        accounts = self._accounts()
+        versions = self._site.versions if self._replicas is not None else {}
         wanted: dict[Key, Mapping[str, object]] = {}
         names: list[str] = []
         for each in statuses:
@@ -185,12 +222,34 @@ class Controller:
             if (each.key.group, each.key.kind) == _GATEWAY:
                 name = f"{each.key.namespace}/{each.key.name}"
                 names.append(name)
+                self._recall(name, each.key)
                 addresses = addresses_of(self._plane.world, each.key)
                 troubles = self._provisioning.problems_of(each.key) if self._provisioning is not None else ()
-                body = self._programming.describe(name, body, clients, addresses, troubles)
+                taken = accounts.get(name, ())
+                body = self._programming.describe(name, body, taken, addresses, troubles, versions.get(name, ""))
             wanted[each.key] = body
         self._programming.forget_all_but(names)
         return wanted
+
+    def _accounts(self) -> Mapping[str, list[Account]]:
+        """Return how Envoys stand, by Gateway: those connected here, and those of every other replica."""
+        clients = self._server.status()
+        if self._replicas is None:
+            return {name: [account] for name, account in accounts_of(clients, {}).items()}
+        own = accounts_of(clients, self._site.versions)
+        self._replicas.say(own)
+        found: dict[str, list[Account]] = {}
+        for accounts in (own, *self._replicas.heard()):
+            for name, account in accounts.items():
+                found.setdefault(name, []).append(account)
+        return found
+
+    def _recall(self, name: str, key: Key) -> None:
+        """Take over from a Gateway's status what was so before this controller started."""
+        if not self._programming.knows(name):
+            told = self._source.told(key)
+            if told is not None:
+                self._programming.recall(name, orjson.loads(told.status))
 
     def _owns(self, entry: Mapping[str, Any]) -> bool:
         """Whether an entry of a status bears the name of a controller that we are."""
@@ -213,15 +272,17 @@ class Controller:
 
 
 class _Writes(Collector):
-    """What was written to the API server."""
+    """What was written to the API server, and whether this replica is the one that writes."""
 
-    def __init__(self, writer: StatusWriter) -> None:
+    def __init__(self, writer: StatusWriter, leading: Callable[[], bool]) -> None:
         self._writer = writer
+        self._leading = leading
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         yield CounterMetricFamily("pointsman_status_writes", "Statuses written.", value=self._writer.writes)
         yield CounterMetricFamily("pointsman_status_failures", "Statuses not taken.", value=self._writer.failures)
+        yield GaugeMetricFamily("pointsman_leading", "Whether this replica writes.", value=float(self._leading()))
 
 
 def split(names: Sequence[str]) -> tuple[str, ...]:

@@ -2,18 +2,19 @@
 
 Rules, and everything that decides on the condition lives in this file:
 
-1. A Gateway is programmed when every Envoy connected for it has accepted what was published for its generation, and it
-   has an address.  An Envoy that joins later does not change that.
+1. A Gateway is programmed when every Envoy connected for it, to whichever replica of the controller, has accepted what
+   is published for its generation, and it has an address.  An Envoy that joins later does not change that, nor does a
+   controller that starts.
 2. Until then the condition says what it said of the generation before, of which it bears the number.
 3. Without any Envoy it is pending; what an Envoy refuses makes it false, in the Envoy's words, and so does an object
    that has to be there for it and that cannot be made.
+4. What a replica says of another version than the one that is published here is news of another time: its Envoys have
+   yet to take this one in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from xds import ENVOY, ClientStatus
 
 Json = Mapping[str, Any]
 _MESSAGE_LIMIT = 1024
@@ -27,6 +28,18 @@ class Address:
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How the Envoys of a Gateway that are connected to one replica stand to a version of what is published for it.
+
+    refusal: what one of them has against it, with the object that it is about, or "".
+    """
+
+    version: str
+    in_sync: bool
+    refusal: str = ""
+
+
 class Programming:
     """Remembers for each Gateway the generation that its Envoys have taken in."""
 
@@ -38,22 +51,34 @@ class Programming:
         kept = set(gateways)
         self._programmed = {name: found for name, found in self._programmed.items() if name in kept}
 
+    def knows(self, gateway: str) -> bool:
+        """Whether anything is remembered of a Gateway."""
+        return gateway in self._programmed
+
+    def recall(self, gateway: str, status: Json) -> None:
+        """Remember what a Gateway's status says that another controller, or this one before, has written."""
+        for each in status.get("conditions", ()):
+            if each.get("type") == "Programmed" and each.get("status") == "True":
+                self._programmed.setdefault(gateway, int(each.get("observedGeneration") or 0))
+
     def describe(
         self,
         gateway: str,
         status: Json,
-        clients: Sequence[ClientStatus],
+        accounts: Sequence[Account],
         addresses: Sequence[Address],
         troubles: Sequence[str] = (),
+        version: str = "",
     ) -> Json:
         """Return a Gateway's status with its addresses, and with `Programmed` as its Envoys have it.
 
-        troubles: what of the objects that are made for it could not be made.
+        accounts: those of all replicas that its Envoys are connected to. troubles: what of the objects that are made
+        for it could not be made. version: of what is published for it.
         """
-        envoys = [each for each in clients if each.peer.group == gateway and each.peer.role == ENVOY]
         shown = [{"type": each.kind, "value": each.value} for each in addresses]
+        accounts = [each if each.version == version else Account(version, in_sync=False) for each in accounts]
         conditions = [
-            self._programmed_condition(gateway, each, envoys, addresses, troubles)
+            self._programmed_condition(gateway, each, accounts, addresses, troubles)
             if each["type"] == "Programmed"
             else each
             for each in status["conditions"]
@@ -66,23 +91,23 @@ class Programming:
         self,
         gateway: str,
         condition: Json,
-        envoys: Sequence[ClientStatus],
+        accounts: Sequence[Account],
         addresses: Sequence[Address],
         troubles: Sequence[str],
     ) -> Json:
         if condition["status"] != "True":
             # Nothing of it is served, whatever Envoys there are.
             return condition
-        nack = next((nack for each in envoys for nack in each.nacks), None)
-        if nack is not None:
-            return _false(condition, "Invalid", f"{nack.origin}: refused by Envoy: {nack.message}"[:_MESSAGE_LIMIT])
+        refusal = next((each.refusal for each in accounts if each.refusal), None)
+        if refusal is not None:
+            return _false(condition, "Invalid", refusal[:_MESSAGE_LIMIT])
         if troubles:
             return _false(condition, "NoResources", "; ".join(troubles)[:_MESSAGE_LIMIT])
         generation = condition["observedGeneration"]
-        if envoys and all(each.in_sync for each in envoys):
+        if accounts and all(each.in_sync for each in accounts):
             self._programmed[gateway] = generation
         if gateway not in self._programmed:
-            waiting = "waits for its Envoys to take in the configuration" if envoys else "no Envoy is connected yet"
+            waiting = "waits for its Envoys to take in the configuration" if accounts else "no Envoy is connected yet"
             return _false(condition, "Pending", waiting)
         if not addresses:
             return _false(condition, "AddressNotAssigned", "the Service has no address yet")

@@ -6,6 +6,7 @@ Kubernetes, where each Gateway has its own Envoys and each picker its own pools.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import Protocol
 
 from pointsman.lingering import Lingering
@@ -110,6 +111,7 @@ class Cluster:
         self._clock = clock
         self._later = later
         self._parts: dict[str, tuple[Sequence[Sealed], Lingering]] = {}
+        self._versions: dict[str, str] = {}
 
     def arrange(self, world: World) -> World:
         """Return the World: a cluster makes its own EndpointSlices."""
@@ -132,12 +134,25 @@ class Cluster:
         """Publish each part that is different, Envoys' first, and withdraw those that are no more."""
         for part in [part for part in self._parts if part not in gateways and part not in pickers]:
             del self._parts[part]
+            self._versions.pop(part, None)
             self._withdraw(part)
         for part, sealed in (*gateways.items(), *pickers.items()):
             last, lingering = self._parts.get(part, ((), Lingering()))
             if part not in self._parts or list(last) != list(sealed):
                 self._parts[part] = (sealed, lingering)
+                self._versions.pop(part, None)
                 self._send(part)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The version of what is published for each part: it is the same wherever the same World is translated.
+
+        What lingers does not count, since that depends on what was published before.
+        """
+        for part, (sealed, _) in self._parts.items():
+            if part not in self._versions:
+                self._versions[part] = _version(sealed)
+        return self._versions
 
     def _send(self, part: str) -> None:
         if part not in self._parts:
@@ -147,6 +162,13 @@ class Cluster:
         due = lingering.due(self._clock())
         if due is not None:
             self._later(due, lambda: self._send(part))
+
+
+def _version(sealed: Iterable[Sealed]) -> str:
+    digest = blake2b(digest_size=8)
+    for each in sorted((each.type_url, each.name, each.version) for each in sealed):
+        digest.update("\n".join(each).encode() + b"\n\n")
+    return digest.hexdigest()
 
 
 def _union(sealed: Iterable[Sealed]) -> Iterator[Sealed]:

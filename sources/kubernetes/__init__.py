@@ -2,8 +2,10 @@
 
 from sources.kubernetes.api import Api
 from sources.kubernetes.applier import Applier, Wanted
+from sources.kubernetes.election import Election
 from sources.kubernetes.errors import ApiError, ConfigurationError, UnreachableError
 from sources.kubernetes.events import Events
+from sources.kubernetes.members import Members
 from sources.kubernetes.source import Interest, KubernetesSource
 from sources.kubernetes.status_writer import StatusWriter
 
@@ -12,9 +14,11 @@ __all__ = [
     "ApiError",
     "Applier",
     "ConfigurationError",
+    "Election",
     "Events",
     "Interest",
     "KubernetesSource",
+    "Members",
     "StatusWriter",
     "UnreachableError",
     "Wanted",

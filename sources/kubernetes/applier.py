@@ -101,7 +101,8 @@ class Applier:
         await self._changed.wait()
 
     async def run(self) -> None:
-        """Apply and delete, for ever."""
+        """Apply and delete, for ever; whoever runs it anew has everything looked at again."""
+        self._news.set()
         pause = _RETRY
         while True:
             await self._news.wait()

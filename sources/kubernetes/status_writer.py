@@ -90,7 +90,9 @@ class StatusWriter:
         self._news.set()
 
     async def run(self) -> None:
-        """Write, for ever."""
+        """Write, for ever; whoever runs it anew has everything looked at again."""
+        for key in self._wanted:
+            self.check(key)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(_WORKERS):
                 tasks.create_task(self._work())

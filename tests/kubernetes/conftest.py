@@ -1,14 +1,13 @@
 """A real API server whose pods are processes, made by `minikluster`: one cluster for all tests that ask for it."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import cluster_images
 import pytest
-from controllers import Controller
+from controllers import Controller, install_apis
 from minikluster import build
 from minikluster.cluster import Cluster, unmet
 
@@ -56,11 +55,7 @@ def shared_cluster(new_cluster: NewCluster) -> Cluster:
 @pytest.fixture(scope="session")
 def apis(shared_cluster: Cluster) -> Cluster:
     """The cluster, from outside, with the Gateway API's definitions and ours."""
-    if shutil.which("go") is None:
-        pytest.skip("the Gateway API's definitions come as a Go module, and there is no Go")
-    shared_cluster.call("conformance", "--crds-only")
-    shared_cluster.run([*cluster_images.PROGRAM, "crds", "--apply"])
-    shared_cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    install_apis(shared_cluster)
     return shared_cluster
 
 

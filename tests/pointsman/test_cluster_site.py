@@ -93,3 +93,18 @@ def test_a_backend_that_is_no_longer_referred_to_lingers() -> None:
     assert callable(again)
     again()
     assert stage.said[-1] == ("one", ["a"])
+
+
+def test_the_version_of_a_part_is_that_of_its_meaning_alone() -> None:
+    one, other = Stage().site, Stage().site
+    one.publish({"default/a": [sealed("gone"), sealed("x")]}, {})
+    first = one.versions["default/a"]
+    # What lingers here was never there.
+    one.publish({"default/a": [sealed("x"), sealed("y")]}, {})
+    other.publish({"default/a": [sealed("y"), sealed("x")], "default/b": [sealed("x")]}, {})
+    assert one.versions["default/a"] == other.versions["default/a"] != first
+    assert other.versions["default/a"] != other.versions["default/b"]
+    one.publish({"default/a": [sealed("x"), sealed("y", "2")]}, {})
+    assert one.versions["default/a"] != other.versions["default/a"]
+    one.publish({}, {})
+    assert dict(one.versions) == {}

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from pointsman.programming import Address, Programming
+from pointsman.programming import Account, Address, Programming
+from pointsman.replicas import accounts_of
 from xds import ENVOY, PICKER, ClientStatus, Nack, Peer
 
 NAME = "default/gateway"
@@ -29,8 +30,12 @@ def envoy(node: str, *, in_sync: bool, group: str = NAME, nacks: tuple[Nack, ...
     return ClientStatus(Peer(node, group, ENVOY, "envoy"), in_sync=in_sync, types=(), nacks=nacks)
 
 
+def accounts(*clients: ClientStatus) -> list[Account]:
+    return [account for name, account in accounts_of(clients, {}).items() if name == NAME]
+
+
 def said(programming: Programming, *clients: ClientStatus, generation: int = 1) -> tuple[str, str, int]:
-    described = programming.describe(NAME, status(generation), clients, ADDRESSES)
+    described = programming.describe(NAME, status(generation), accounts(*clients), ADDRESSES)
     (found,) = [each for each in described["conditions"] if each["type"] == "Programmed"]
     # A listener says the same.
     assert described["listeners"][0]["conditions"][0]["status"] == found["status"]
@@ -65,7 +70,7 @@ def test_a_refusal_makes_it_false_and_names_the_object() -> None:
     said(programming, envoy("a", in_sync=True))
     peer = Peer("a", NAME, ENVOY, "envoy")
     nack = Nack(peer, "type", "default/gateway/80", "1", "HTTPRoute default/chat", "no such thing")
-    described = programming.describe(NAME, status(2), [envoy("a", in_sync=False, nacks=(nack,))], ADDRESSES)
+    described = programming.describe(NAME, status(2), accounts(envoy("a", in_sync=False, nacks=(nack,))), ADDRESSES)
     found = described["conditions"][1]
     assert (found["status"], found["reason"]) == ("False", "Invalid")
     assert found["message"] == "HTTPRoute default/chat: refused by Envoy: no such thing"
@@ -73,15 +78,15 @@ def test_a_refusal_makes_it_false_and_names_the_object() -> None:
 
 
 def test_without_an_address_it_is_not_programmed() -> None:
-    described = Programming().describe(NAME, status(), [envoy("a", in_sync=True)], ())
+    described = Programming().describe(NAME, status(), accounts(envoy("a", in_sync=True)), ())
     assert (described["addresses"], described["conditions"][1]["reason"]) == ([], "AddressNotAssigned")
-    described = Programming().describe(NAME, status(), [envoy("a", in_sync=True)], ADDRESSES)
+    described = Programming().describe(NAME, status(), accounts(envoy("a", in_sync=True)), ADDRESSES)
     assert described["addresses"] == [{"type": "IPAddress", "value": "192.0.2.1"}]
 
 
 def test_what_the_translation_holds_against_it_stays() -> None:
     wrong = status(status="False", reason="ListenersNotValid")
-    described = Programming().describe(NAME, wrong, [envoy("a", in_sync=True)], ADDRESSES)
+    described = Programming().describe(NAME, wrong, accounts(envoy("a", in_sync=True)), ADDRESSES)
     assert described["conditions"] == wrong["conditions"]
 
 
@@ -89,6 +94,33 @@ def test_an_object_that_cannot_be_made_makes_it_false() -> None:
     programming = Programming()
     said(programming, envoy("a", in_sync=True))
     trouble = "Service default/gateway-ours: cannot be made: exceeded quota"
-    described = programming.describe(NAME, status(), [envoy("a", in_sync=True)], ADDRESSES, [trouble])
+    described = programming.describe(NAME, status(), accounts(envoy("a", in_sync=True)), ADDRESSES, [trouble])
     found = described["conditions"][1]
     assert (found["status"], found["reason"], found["message"]) == ("False", "NoResources", trouble)
+
+
+def test_every_replica_has_a_say_and_only_of_the_version_that_is_published() -> None:
+    def condition(programming: Programming, *accounts: Account, generation: int = 1) -> tuple[str, str, int]:
+        described = programming.describe(NAME, status(generation), accounts, ADDRESSES, version="v2")
+        found = described["conditions"][1]
+        return found["status"], found["reason"], found["observedGeneration"]
+
+    programming = Programming()
+    here, behind = Account("v2", in_sync=True), Account("v1", in_sync=True)
+    refusing = Account("v1", in_sync=False, refusal="no")
+    assert condition(programming, here, behind) == ("False", "Pending", 1)
+    # What it refused is no more what is published.
+    assert condition(programming, here, refusing) == ("False", "Pending", 1)
+    assert condition(programming, here, Account("v2", in_sync=False, refusal="no")) == ("False", "Invalid", 1)
+    assert condition(programming, here, here) == ("True", "Programmed", 1)
+    assert condition(programming, here, behind, generation=2) == ("True", "Programmed", 1)
+
+
+def test_a_controller_that_starts_remembers_what_is_written() -> None:
+    programming = Programming()
+    programming.recall(NAME, {"conditions": [condition("Programmed", 3)]})
+    assert programming.knows(NAME)
+    assert said(programming, generation=4) == ("True", "Programmed", 3)
+    other = Programming()
+    other.recall(NAME, {"conditions": [condition("Programmed", 3, "False", "Pending")]})
+    assert not other.knows(NAME)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import cluster_images
+import pytest
 from minikluster.cluster import Cluster
 
 NODE = "10.244.0.1"
@@ -23,6 +25,15 @@ NAMES = (
 )
 # Processes start slowly on a machine that tests keep busy (seconds).
 PATIENCE = 90.0
+
+
+def install_apis(cluster: Cluster) -> None:
+    """Install the Gateway API's definitions and ours."""
+    if shutil.which("go") is None:
+        pytest.skip("the Gateway API's definitions come as a Go module, and there is no Go")
+    cluster.call("conformance", "--crds-only")
+    cluster.run([*cluster_images.PROGRAM, "crds", "--apply"])
+    cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
 
 
 class Controller:

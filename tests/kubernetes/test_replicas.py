@@ -1,0 +1,249 @@
+"""Two controllers in pods, as an installation has them: all serve Envoys, one of them writes."""
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import cluster_images
+import pytest
+import yaml
+from controllers import install_apis
+from minikluster.cluster import Cluster
+
+SYSTEM, NAMESPACE, NAME = "pointsman-system", "shop", "pointsman"
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+PATIENCE = 120.0
+
+INSTALLATION = f"""
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {SYSTEM}}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {NAME}, namespace: {SYSTEM}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: {NAME}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}}
+subjects: [{{kind: ServiceAccount, name: {NAME}, namespace: {SYSTEM}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {NAME}, namespace: {SYSTEM}}}
+spec: {{selector: {{app: {NAME}}}, ports: [{{name: xds, port: 18000}}]}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {NAME}, namespace: {SYSTEM}}}
+spec:
+  replicas: 2
+  strategy: {{rollingUpdate: {{maxUnavailable: 0, maxSurge: 2}}}}
+  selector: {{matchLabels: {{app: {NAME}}}}}
+  template:
+    metadata: {{labels: {{app: {NAME}}}}}
+    spec:
+      serviceAccountName: {NAME}
+      containers:
+        - name: controller
+          image: {cluster_images.POINTSMAN}
+          args: [controller, --lease, {SYSTEM}/{NAME}, --xds, "0.0.0.0:18000", --admin, "0.0.0.0:19000",
+                 --advertise, "{NAME}.{SYSTEM}.svc.cluster.local:18000",
+                 --envoy-image, "{cluster_images.ENVOY}", --image, "{cluster_images.POINTSMAN}"]
+          env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
+          readinessProbe: {{httpGet: {{path: /readyz, port: 19000}}, periodSeconds: 1}}
+---
+apiVersion: {GATEWAY_API}
+kind: GatewayClass
+metadata: {{name: {NAME}}}
+spec: {{controllerName: pointsman.dev/gateway-controller}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {NAMESPACE}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: echo, namespace: {NAMESPACE}, labels: {{app: echo}}}}
+spec:
+  containers:
+    - {{name: echo, image: minikluster/python, args: [-m, http.server, "8080"]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: echo, namespace: {NAMESPACE}}}
+spec: {{selector: {{app: echo}}, ports: [{{port: 80, targetPort: 8080}}]}}
+"""
+
+
+def gateway(*hostnames: str) -> dict[str, Any]:
+    """A Gateway of one port, so that its Envoy stays whatever the listeners are."""
+    http = {"name": "http", "port": 80, "protocol": "HTTP"}
+    more = [{**http, "name": each, "hostname": f"{each}.example.com"} for each in hostnames]
+    spec = {"gatewayClassName": NAME, "listeners": [http, *more]}
+    return {"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": {"name": "front"}, "spec": spec}
+
+
+def route(name: str, path: str) -> dict[str, Any]:
+    matches = [{"path": {"type": "PathPrefix", "value": path}}]
+    rewrite = {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}
+    rules = [{"matches": matches, "filters": [rewrite], "backendRefs": [{"name": "echo", "port": 80}]}]
+    spec = {"parentRefs": [{"name": "front"}], "rules": rules}
+    return {"apiVersion": GATEWAY_API, "kind": "HTTPRoute", "metadata": {"name": name}, "spec": spec}
+
+
+@dataclass
+class Traffic:
+    """What became of requests that are sent one after another."""
+
+    answered: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Installation:
+    cluster: Cluster
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            if time.monotonic() > end:
+                logs = self.cluster.kubectl("logs", "-n", SYSTEM, "-l", f"app={NAME}", "--tail=30")
+                raise AssertionError(f"not within {PATIENCE} s\n{logs}")
+            time.sleep(0.2)
+
+    def leader(self) -> str:
+        """The pod that holds the Lease; "" while none does."""
+        try:
+            lease = self.cluster.get("lease", NAME, namespace=SYSTEM)
+        except RuntimeError:
+            return ""
+        return str(lease["spec"].get("holderIdentity") or "")
+
+    def ready(self) -> None:
+        self.cluster.kubectl("rollout", "-n", SYSTEM, "status", f"deployment/{NAME}", "--timeout=120s")
+
+    def programmed(self) -> dict[str, Any]:
+        conditions = self.cluster.get("gateway", "front", namespace=NAMESPACE).get("status", {}).get("conditions", ())
+        found: list[dict[str, Any]] = [each for each in conditions if each["type"] == "Programmed"]
+        return found[0] if found else {"status": "Unknown"}
+
+    def serves(self, name: str) -> None:
+        """Add a route; it is served, and its status is written."""
+        self.cluster.apply(route(name, f"/{name}"), namespace=NAMESPACE)
+
+        def accounted() -> bool:
+            status = self.cluster.get("httproute", name, namespace=NAMESPACE).get("status", {})
+            return [each["conditions"][0]["status"] for each in status.get("parents", ())] == ["True"]
+
+        self.until(accounted)
+        url = f"http://{self.address}/{name}"
+        self.until(lambda: self.cluster.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url]) == "200")
+
+    @property
+    def address(self) -> str:
+        status = self.cluster.get("gateway", "front", namespace=NAMESPACE)["status"]
+        return str(status["addresses"][0]["value"])
+
+    def envoys_at(self) -> str:
+        """The replica that the Envoy is connected to."""
+        for pod in self.cluster.get("pods", "-l", f"app={NAME}", namespace=SYSTEM)["items"]:
+            url = f"http://{pod['status'].get('podIP')}:19000/status"
+            try:
+                status = json.loads(self.cluster.run(["curl", "-s", "-m", "5", url]))
+            except (RuntimeError, ValueError):
+                continue
+            if any(node["role"] == "envoy" for node in status["nodes"]):
+                return str(pod["metadata"]["name"])
+        return ""
+
+    @contextmanager
+    def traffic(self, url: str) -> Iterator[Traffic]:
+        """Send requests, each on a connection of its own, until the end of the block."""
+        told, stop = Traffic(), threading.Event()
+
+        def send() -> None:
+            while not stop.wait(0.02):
+                try:
+                    with urllib.request.urlopen(url, timeout=20) as answer:
+                        answer.read()
+                        told.answered += 1
+                except OSError as error:
+                    told.failed.append(f"{type(error).__name__}: {error}")
+
+        with self.cluster.inside():
+            thread = threading.Thread(target=send)
+            thread.start()
+        try:
+            yield told
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def installation(new_cluster: Callable[[str], Cluster]) -> Installation:
+    cluster = new_cluster("replicas")
+    install_apis(cluster)
+    cluster.kubectl("apply", "-f", "-", stdin=INSTALLATION)
+    installation = Installation(cluster)
+    installation.ready()
+    cluster.kubectl("wait", "-n", NAMESPACE, "pod/echo", "--for=condition=Ready", "--timeout=120s")
+    return installation
+
+
+def test_replicas_come_and_go_and_nobody_notices(installation: Installation) -> None:
+    cluster = installation.cluster
+    cluster.apply(gateway(), namespace=NAMESPACE)
+    cluster.kubectl(
+        "wait", "-n", NAMESPACE, "gateway/front", "--for=condition=Programmed", f"--timeout={PATIENCE:.0f}s"
+    )
+    installation.serves("first")
+    since = installation.programmed()["lastTransitionTime"]
+    with installation.traffic(f"http://{installation.address}/first") as traffic:
+        installation.until(lambda: traffic.answered > 10)
+
+        # The leader is killed: another one leads.
+        killed = installation.leader()
+        cluster.kubectl("delete", "-n", SYSTEM, "pod", killed, "--grace-period=0", "--force")
+        installation.until(lambda: installation.leader() not in {"", killed})
+        installation.serves("second")
+        installation.ready()
+
+        # All of them are replaced, one by one.
+        before = {each["metadata"]["name"] for each in _pods(cluster)}
+        cluster.kubectl("rollout", "-n", SYSTEM, "restart", f"deployment/{NAME}")
+        installation.ready()
+        installation.until(lambda: installation.leader() not in {"", *before})
+        installation.serves("third")
+        assert installation.programmed()["lastTransitionTime"] == since
+
+        # What an Envoy says to a replica that does not lead is heard by the one that does.
+        installation.until(lambda: bool(installation.envoys_at()))
+        here = installation.envoys_at()
+        (other,) = {each["metadata"]["name"] for each in _pods(cluster)} - {here}
+
+        def moved() -> bool:
+            if installation.leader() == other:
+                return True
+            spec = yaml.safe_dump({"spec": {"holderIdentity": other}})
+            cluster.kubectl("patch", "-n", SYSTEM, "lease", NAME, "--type=merge", "-p", spec)
+            return False
+
+        installation.until(moved)
+        cluster.apply(gateway("more"), namespace=NAMESPACE)
+        installation.until(lambda: installation.programmed().get("observedGeneration") == 2)
+        assert installation.programmed()["status"] == "True"
+        assert (installation.envoys_at(), installation.leader()) == (here, other)
+    assert traffic.failed == []
+
+
+def _pods(cluster: Cluster) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = cluster.get("pods", "-l", f"app={NAME}", namespace=SYSTEM)["items"]
+    return [each for each in items if "deletionTimestamp" not in each["metadata"]]
