@@ -17,7 +17,7 @@ def place(controller: Controller) -> Iterator[Cluster]:
     cluster.kubectl("create", "namespace", NAMESPACE)
     cluster.apply({**kinds.gateway_class(CLASS), "spec": {"controllerName": NAMES[0]}})
     yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     cluster.kubectl("delete", "gatewayclass", CLASS)
 
 
