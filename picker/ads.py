@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +17,9 @@ import grpc
 from picker.logs import Log
 from picker.pools import Directory
 from protos.pointsman.envoy.v1.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+SERVER_NAME = "pointsman-control-plane"
+"""The name in the control plane's certificate, wherever it is found."""
 
 _METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 _FIRST_PAUSE = 0.1
@@ -28,6 +33,18 @@ _CHANNEL_OPTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How the control plane and the picker know each other. Files that are read anew for each stream.
+
+    trust: the roots that the control plane's certificate may be of (PEM). token: what the picker proves itself by, such
+    as a token of its pod's service account.
+    """
+
+    trust: Path
+    token: Path
+
+
 async def follow_control_plane(
     address: str,
     directory: Directory,
@@ -35,19 +52,19 @@ async def follow_control_plane(
     changed: Callable[[], None],
     log: Log,
     dice: Callable[[], float],
+    credentials: Credentials | None = None,
 ) -> None:
-    """Follow the control plane at `address` (``unix:/path`` or ``host:port``) until cancelled."""
-    async with grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
-        open_stream = channel.stream_stream(
-            _METHOD,
-            request_serializer=DeltaDiscoveryRequest.SerializeToString,
-            response_deserializer=DeltaDiscoveryResponse.FromString,
-        )
-        pause = _FIRST_PAUSE
-        away = False
+    """Follow the control plane at `address` (``unix:/path`` or ``host:port``) until cancelled.
+
+    Without credentials the connection is in plain text.
+    """
+    line = _Line(address, credentials)
+    pause = _FIRST_PAUSE
+    away = False
+    try:
         while True:
             try:
-                async for response in _converse(open_stream, directory):
+                async for response in _converse(await line.call(), directory):
                     if away or pause != _FIRST_PAUSE:
                         log.event("Control plane back", address=address)
                     away, pause = False, _FIRST_PAUSE
@@ -57,16 +74,55 @@ async def follow_control_plane(
                 reason = "stream ended"
             except grpc.aio.AioRpcError as error:
                 reason = error.details() or error.code().name
+            except OSError as error:
+                reason = f"{error.filename}: {error.strerror}"
             if not away:
                 away = True
                 log.event("Control plane away", address=address, reason=reason)
             await asyncio.sleep(pause * (0.5 + 0.5 * dice()))
             pause = min(_LONGEST_PAUSE, pause * 2)
+    finally:
+        await line.close()
 
 
-async def _converse(open_stream: Callable[[], Any], directory: Directory) -> Any:  # noqa: ANN401  (grpc has no types)
+class _Line:
+    """The channel to the control plane, made anew when the roots are others."""
+
+    def __init__(self, address: str, credentials: Credentials | None) -> None:
+        self._address = address
+        self._credentials = credentials
+        self._roots = b""
+        self._channel: grpc.aio.Channel | None = None
+
+    async def call(self) -> Any:  # noqa: ANN401  (grpc has no types)
+        """Begin a stream. OSError where a file cannot be read."""
+        metadata: tuple[tuple[str, str], ...] = ()
+        if self._credentials is None:
+            self._channel = self._channel or grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
+        else:
+            roots = await asyncio.to_thread(self._credentials.trust.read_bytes)
+            token = await asyncio.to_thread(self._credentials.token.read_text)
+            metadata = (("authorization", f"Bearer {token.strip()}"),)
+            if self._channel is None or roots != self._roots:
+                await self.close()
+                options = (*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME))
+                security = grpc.ssl_channel_credentials(roots)
+                self._channel, self._roots = grpc.aio.secure_channel(self._address, security, options=options), roots
+        return self._channel.stream_stream(
+            _METHOD,
+            request_serializer=DeltaDiscoveryRequest.SerializeToString,
+            response_deserializer=DeltaDiscoveryResponse.FromString,
+        )(metadata=metadata)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+
+async def _converse(call: Any, directory: Directory) -> Any:  # noqa: ANN401  (grpc has no types)
     """Run one stream; yields our answer to each response once it is sent."""
-    call = open_stream()
     try:
         for request in directory.connect():
             await call.write(request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from picker.access_log import AccessLog
 from picker.exchange import Exchange, Pool
@@ -30,9 +30,15 @@ from picker.server import (
     STREAMED,
     Picker,
 )
+from picker.tls import Tls
 from protos.pointsman.envoy.v1.access_log_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest
 
+Route: TypeAlias = "Callable[[Mapping[str, str]], Opener | None]"
+"""Finds what opens a stream with these headers; None for what is not served."""
+
+# How long a client may take over its handshake (seconds).
+_HANDSHAKE = 10.0
 _UNIX = "unix:"
 _BACKLOG = 4096
 _NOTHING_MORE = StreamAccessLogsResponse().SerializeToString()
@@ -60,6 +66,11 @@ class Calls:
         if path == STREAM_ACCESS_LOGS:
             return lambda call: _AccessLogStream(self, call)
         return _HealthStream if path == HEALTH else None
+
+    @staticmethod
+    def route_of_probes(headers: Mapping[str, str]) -> Opener | None:
+        """Find what opens a stream where nothing but health is served."""
+        return _HealthStream if headers.get(":path") == HEALTH else None
 
     def begin(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Run what has to wait."""
@@ -268,17 +279,25 @@ class _HealthStream:
 class _Client(asyncio.Protocol):
     """The bytes of one connection."""
 
-    def __init__(self, calls: Calls, clients: set[_Client], failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, route: Route, clients: set[_Client], failed: Callable[[Exception], None], tls: Tls | None
+    ) -> None:
         self._clients = clients
-        self._connection = Connection(calls.route, woken=self._flush, failed=failed)
+        self._tls = tls
+        self._connection = Connection(route, woken=self._flush, failed=failed)
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._tls is not None and not self._tls.admits(transport.get_extra_info("peercert")):
+            cast("asyncio.Transport", transport).abort()
+            return
         self._transport = cast("asyncio.Transport", transport)
         self._clients.add(self)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
         self._connection.receive(data)
         self._flush()
 
@@ -309,11 +328,11 @@ class Listener:
         self._clients: set[_Client] = set()
         self._servers: list[asyncio.Server] = []
 
-    async def open(self, address: str, calls: Calls) -> None:
+    async def open(self, address: str, route: Route, tls: Tls | None = None) -> None:
         """Listen on ``unix:/path`` or ``host:port``.  Raises OSError when that is taken."""
 
         def connect() -> _Client:
-            return _Client(calls, self._clients, self._fail)
+            return _Client(route, self._clients, self._fail, tls)
 
         loop = asyncio.get_running_loop()
         path = address.removeprefix(_UNIX)
@@ -321,7 +340,10 @@ class Listener:
             server = await loop.create_unix_server(connect, path, backlog=_BACKLOG)
         else:
             host, _, port = address.rpartition(":")
-            server = await loop.create_server(connect, host.strip("[]"), int(port), backlog=_BACKLOG)
+            security: dict[str, Any] = (
+                {"ssl": tls.context, "ssl_handshake_timeout": _HANDSHAKE} if tls is not None else {}
+            )
+            server = await loop.create_server(connect, host.strip("[]"), int(port), backlog=_BACKLOG, **security)
         self._servers.append(server)
 
     async def close(self) -> None:

@@ -18,11 +18,13 @@ from picker.strategies import DEFAULT, PROFILES
 from picker.table import Endpoint, Table
 from protos.pointsman.envoy.v1.base_pb2 import Address, ClusterLoadAssignment, LbEndpoint
 from protos.pointsman.envoy.v1.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
-from protos.pointsman.picker.v1 import pool_pb2
+from protos.pointsman.picker.v1 import identity_pb2, pool_pb2
 
 POOL_TYPE = "type.googleapis.com/pointsman.picker.v1.Pool"
 # Pools that name a picker of their own: only that one, should it be Pointsman's, asks for its pool.
 FOREIGN_POOL_TYPE = "type.googleapis.com/pointsman.picker.v1.ForeignPool"
+# Who the picker is to Envoys, where they meet over a network.
+IDENTITY_TYPE = "type.googleapis.com/pointsman.picker.v1.Identity"
 ENDPOINTS_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 # envoy.config.core.v3.HealthStatus: UNKNOWN and HEALTHY take traffic.
@@ -53,10 +55,13 @@ class Directory:
 
     `pools` is by "namespace/name", `pool_of_cluster` by the cluster's name, `members` by address; `complete` once the
     pools are known and the endpoints of each were told.  With `only`, all is that one pool, whose own picker this is.
+    With `identified`, the control plane has to tell who the picker is, too.
     """
 
     group: str
     only: str = ""
+    identified: bool = False
+    identity: identity_pb2.Identity | None = field(default=None, repr=False)
     pools: dict[str, Pool] = field(default_factory=dict)
     pool_of_cluster: dict[str, Pool] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
@@ -64,11 +69,13 @@ class Directory:
     _assignments: dict[str, _Assignment] = field(default_factory=dict)
     _subscribed: set[str] = field(default_factory=set)
     _heard: bool = False
+    _identity_version: str = ""
 
     @property
     def complete(self) -> bool:
         """Whether every pool's endpoints are known: from then on, none is the truth and not ignorance."""
-        return self._heard and all(pool.table is not None for pool in self.pools.values())
+        known = self._heard and all(pool.table is not None for pool in self.pools.values())
+        return known and (self.identity is not None or not self.identified)
 
     @property
     def pool_type(self) -> str:
@@ -87,9 +94,13 @@ class Directory:
         pools.node.id = f"picker/{self.only}" if self.only else "picker"
         pools.node.cluster = self.group
         pools.node.metadata.fields["role"].string_value = "picker"
+        requests = [pools]
+        if self.identified:
+            held = {self.group: self._identity_version} if self._identity_version else {}
+            requests.append(DeltaDiscoveryRequest(type_url=IDENTITY_TYPE, initial_resource_versions=held))
         self._subscribed = self._wanted()
         if not self._subscribed:
-            return [pools]
+            return requests
         held = {
             name: assignment.version
             for name, assignment in self._assignments.items()
@@ -100,7 +111,7 @@ class Directory:
             resource_names_subscribe=sorted(self._subscribed),
             initial_resource_versions=held,
         )
-        return [pools, endpoints]
+        return [*requests, endpoints]
 
     def receive(self, response: DeltaDiscoveryResponse) -> list[DeltaDiscoveryRequest]:
         """Take over a response; the first request returned acknowledges or refuses it."""
@@ -110,6 +121,8 @@ class Directory:
                 self._receive_pools(response)
             elif response.type_url == ENDPOINTS_TYPE:
                 self._receive_assignments(response)
+            elif response.type_url == IDENTITY_TYPE:
+                self._receive_identity(response)
         except (DecodeError, ValueError) as error:
             answer.error_detail.code = _INVALID_ARGUMENT
             answer.error_detail.message = str(error)
@@ -140,6 +153,12 @@ class Directory:
         for name in response.removed_resources:
             # A cluster that has no assignment (any more) has no endpoints; that is an answer too.
             self._assignments[name] = _Assignment("", {})
+
+    def _receive_identity(self, response: DeltaDiscoveryResponse) -> None:
+        # One that is taken back is used on: it expires by itself.
+        for resource in response.resources:
+            self.identity = identity_pb2.Identity.FromString(resource.resource.value)
+            self._identity_version = resource.version
 
     def _subscribe(self) -> Iterable[DeltaDiscoveryRequest]:
         wanted = self._wanted()

@@ -18,7 +18,7 @@ import grpc
 from aiohttp import web
 
 from picker.access_log import AccessLog
-from picker.ads import follow_control_plane
+from picker.ads import Credentials, follow_control_plane
 from picker.calls import Calls, Listener
 from picker.in_flight import MAX_AGE, InFlight
 from picker.logs import Log, open_log
@@ -31,6 +31,7 @@ from picker.server import Picker
 from picker.streams import PoolServer
 from picker.table import Endpoint
 from picker.telemetry import Telemetry, metrics_app
+from picker.tls import Tls
 
 # To be in the environment before the process starts: gRPC's older listener polls on one thread instead of handing
 # each event from thread to thread, which takes a quarter off the cost of what still goes through gRPC (1.85): the
@@ -54,6 +55,8 @@ class PickerSettings:
     protocol to any gateway: with TLS if there are `credentials`, taking bodies in `body_mode` (`BodySendMode`) where a
     gateway does not say how it sends them; `drain` is how many seconds requests that are passing may take to end when
     it is told to stop.
+
+    With `proof` it meets the control plane over TLS, which gives it the certificate that it meets Envoys with.
     """
 
     xds: str
@@ -66,6 +69,7 @@ class PickerSettings:
     debug: bool = False
     pool: str = ""
     health: str = ""
+    proof: Credentials | None = None
     credentials: grpc.ServerCredentials | None = None
     body_mode: int = DUPLEX
     drain: float = 0.2
@@ -93,7 +97,8 @@ async def serve(
     failure mode says.  Raises PortTakenError.
     """
     log = open_log(stream or sys.stderr, debug=settings.debug)
-    process = _Process(settings, log, teacher or partial(follow_control_plane, settings.xds, dice=random.random))
+    by_default = partial(follow_control_plane, settings.xds, dice=random.random, credentials=settings.proof)
+    process = _Process(settings, log, teacher or by_default)
     try:
         await process.run(stop)
     finally:
@@ -113,7 +118,8 @@ class _Process:
         self._settings = settings
         self._teacher = teacher
         self._log = log
-        self._directory = Directory(settings.group, settings.pool)
+        self._directory = Directory(settings.group, settings.pool, identified=settings.proof is not None)
+        self._tls = Tls() if settings.proof is not None else None
         self._in_flight = InFlight()
         self._telemetry = Telemetry(self._directory, self._in_flight)
         self._prober = Prober(self._note_avoidance, settings.probe)
@@ -194,20 +200,23 @@ class _Process:
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SCRAPE):
                 await self._scraper.settle()
-        settings = self._settings
+        listen, health = self._settings.listen, self._settings.health
         if self._pool_server is None:
-            for address in filter(None, (settings.listen, settings.health)):
-                with _taken(address):
-                    await self._listener.open(address, Calls(self._picker, self._access_log))
+            calls = Calls(self._picker, self._access_log)
+            with _taken(listen):
+                await self._listener.open(listen, calls.route, self._tls)
+            if health:
+                with _taken(health):
+                    await self._listener.open(health, Calls.route_of_probes)
         else:
-            with _taken(settings.listen):
-                await self._pool_server.open(settings.listen, settings.credentials)
+            with _taken(listen):
+                await self._pool_server.open(listen, self._settings.credentials)
             self._tasks.append(asyncio.get_running_loop().create_task(self._show_ready(self._pool_server)))
         self._serving = True
         # What is there at the start stays: the collector need not look at it again, and requests make little garbage.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        self._log.event("Picker ready", listen=settings.listen, pools=sorted(self._directory.pools))
+        self._log.event("Picker ready", listen=listen, pools=sorted(self._directory.pools))
 
     async def _open_metrics(self) -> None:
         runner = self._web = web.AppRunner(metrics_app(self._telemetry, lambda: self._serving), access_log=None)
@@ -228,6 +237,11 @@ class _Process:
             self._in_flight.forget_before(time.monotonic() - MAX_AGE)
 
     def _change(self) -> None:
+        if self._tls is not None and self._directory.identity is not None:
+            try:
+                self._tls.take(self._directory.identity)
+            except ValueError as error:
+                self._log.event("Certificate refused", reason=str(error))
         self._scraper.follow(self._directory.members)
         self._model_lists.follow(self._directory.members)
         self._telemetry.forget_others()

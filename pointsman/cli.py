@@ -187,12 +187,21 @@ def controller(
     envoy_namespace: Annotated[
         str, typer.Option(metavar="NAME", help="Where Envoys are deployed, in place of each Gateway's own namespace.")
     ] = "",
+    own_namespace: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            envvar="POINTSMAN_NAMESPACE",
+            help="Where the controller keeps what is its own; in a pod, its own namespace is the default.",
+        ),
+    ] = "",
 ) -> None:
     """Serve a Kubernetes cluster: watch it, deploy and configure its Envoys and pickers, write statuses."""
     import uvloop
 
     from pointsman.controller import ControllerOptions, control, split
     from pointsman.logs import configure
+    from pointsman.trust import namespace_of_pod
 
     configure()
     _check(xds=xds, admin=admin)
@@ -210,6 +219,7 @@ def controller(
         model_finder=model_finder,
         infrastructure=_infrastructure(advertise, envoy_image, image, envoy_namespace) if advertise else None,
         lease=lease,
+        own_namespace=own_namespace or namespace_of_pod() or "default",
         **names,
     )
     uvloop.run(control(options))
@@ -289,6 +299,13 @@ def picker(
     ] = None,
     context: Annotated[str | None, typer.Option(metavar="NAME", help="The kubeconfig's context.")] = None,
     health: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to answer gRPC health checks.")] = "",
+    trust: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The roots of the control plane's certificate: TLS, with a token."),
+    ] = None,
+    token: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The token by which the control plane knows the picker.")
+    ] = None,
     tls: Annotated[
         str,
         typer.Option(metavar="off|self-signed|FOLDER", help="For gateways: FOLDER has tls.crt and tls.key."),
@@ -309,7 +326,7 @@ def picker(
     _check(listen=listen, metrics=metrics, **{key: value for key, value in (("xds", xds), ("health", health)) if value})
     from picker import ENVIRONMENT, PickerSettings, serve
     from pointsman.logs import configure
-    from pointsman.picker_options import body_mode_of, credentials_of, teacher_of
+    from pointsman.picker_options import body_mode_of, credentials_of, proof_of, teacher_of
     from pointsman.signals import ending_with_stdin, stop_on_signals
 
     configure()
@@ -327,6 +344,7 @@ def picker(
         debug=debug,
         pool=pool,
         health=health,
+        proof=proof_of(trust, token, pool),
         credentials=credentials,
         body_mode=body_mode_of(body_mode),
         drain=drain,

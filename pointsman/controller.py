@@ -15,8 +15,11 @@ from prometheus_client.registry import Collector
 
 from pointsman.addresses import addresses_of
 from pointsman.admin import Admin
+from pointsman.authority import Authority
 from pointsman.control_plane import ControlPlane
+from pointsman.doorkeeper import Accounts, Doorkeeper, Refusals
 from pointsman.failure import Failure
+from pointsman.identities import Identities
 from pointsman.interests import interests
 from pointsman.noticing import remarks
 from pointsman.programming import Account, Programming
@@ -24,9 +27,11 @@ from pointsman.provisioning import Provisioning
 from pointsman.replicas import Replicas, accounts_of
 from pointsman.signals import stop_on_signals
 from pointsman.sites import Cluster
+from pointsman.trust import Trust
 from resources import GATEWAY_GROUP, Gateway, GatewayClass, Key
-from sources.kubernetes import Api, ConfigurationError, Events, KubernetesSource, StatusWriter
+from sources.kubernetes import Api, ConfigurationError, Events, KubernetesSource, StatusWriter, review
 from translators import CONTROLLER, ModelFinder, Settings, Status
+from translators.identities import AUDIENCE
 from translators.infrastructure import Infrastructure
 from xds import AdsServer
 
@@ -42,10 +47,11 @@ class ControllerOptions:
     """What the operator decides.
 
     controllers: the controllerNames of the GatewayClasses that are ours. namespaces: those that are watched, all where
-    there are none. xds, admin: where to serve, "host:port" or "unix:/path". infrastructure: how what Gateways and pools
-    need is made; without it nothing is, and whoever deploys Envoys and pickers has them ask here. lease: the Lease that
-    decides which of several replicas writes, "namespace/name", or "" for one that is alone. identity: its name among
-    them.
+    there are none. xds, admin: where to serve, "host:port" or "unix:/path"; xDS is served with TLS to pods of ours but
+    over a socket of the file system, which its owner alone reaches. infrastructure: how what Gateways and pools need is
+    made; without it nothing is, and whoever deploys Envoys and pickers has them ask here. lease: the Lease that decides
+    which of several replicas writes, "namespace/name", or "" for one that is alone. identity: its name among them.
+    own_namespace: where the controller keeps what is its own.
     """
 
     xds: str
@@ -58,6 +64,7 @@ class ControllerOptions:
     infrastructure: Infrastructure | None = None
     lease: str = ""
     identity: str = field(default_factory=socket.gethostname)
+    own_namespace: str = "default"
 
 
 async def control(options: ControllerOptions) -> None:
@@ -80,7 +87,13 @@ class Controller:
     def __init__(self, options: ControllerOptions, api: Api) -> None:
         loop = asyncio.get_running_loop()
         self._options = options
-        self._server = AdsServer(options.xds, lambda nack: self._plane.refuse(nack))  # noqa: PLW0108 - made below
+        self._trust = Trust(api, options.own_namespace)
+        given = options.infrastructure
+        accounts = Accounts(lambda: self._plane.state.translation, given.namespace if given is not None else "")
+        self._doorkeeper = Doorkeeper(lambda token: review(api, token, AUDIENCE), accounts)
+        self._open = options.xds.startswith("unix:")
+        admit: dict[str, Any] = {} if self._open else {"admit": self._doorkeeper.admit}
+        self._server = AdsServer(options.xds, lambda nack: self._plane.refuse(nack), **admit)  # noqa: PLW0108 - made below
         self._site = site = Cluster(self._server.publish, self._server.withdraw, later=loop.call_later)
         namespace, _, name = options.lease.rpartition("/")
         self._replicas = Replicas(api, namespace, name, options.identity) if name else None
@@ -98,24 +111,23 @@ class Controller:
         )
         self._writer = StatusWriter(api, self._source, owns=self._owns)
         self._programming = Programming()
-        given = options.infrastructure
         self._provisioning = Provisioning(api, self._source, given) if given is not None else None
-        metrics = [_Writes(self._writer, lambda: self._leading)]
+        metrics = [_Writes(self._writer, lambda: self._leading), Refusals(self._doorkeeper)]
         self._admin = Admin(self._plane, self._server.status, options.admin, metrics, problems=self._unmade)
         self._swept = False
+        self._identities: Identities | None = None
         self._events = Events(api, controller=CONTROLLER, instance=options.identity)
         self._noticed: Mapping[Key, Mapping[str, object]] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop."""
-        try:
-            await self._server.start()
-        except RuntimeError:
-            raise Failure(f"--xds {self._options.xds}: cannot be bound") from None
-        tasks = []
+        tasks: list[asyncio.Task[None]] = []
         try:
             await self._admin.start()
-            tasks = [asyncio.create_task(each) for each in (self._watch(stop), self._account(), self._write())]
+            if not await self._prepare(stop):
+                return
+            running = (self._watch(stop), self._account(), self._write(), self._trust.run(self._certify))
+            tasks = [asyncio.create_task(each) for each in running]
             if self._replicas is not None:
                 tasks.append(asyncio.create_task(self._replicas.run()))
             stopping = asyncio.create_task(stop.wait())
@@ -160,6 +172,31 @@ class Controller:
 
     def _unmade(self) -> tuple[str, ...]:
         return self._provisioning.problems if self._provisioning is not None else ()
+
+    async def _prepare(self, stop: asyncio.Event) -> bool:
+        """Get at the authority and serve xDS; False where that did not come about before the end."""
+        loading, stopping = asyncio.create_task(self._trust.load()), asyncio.create_task(stop.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not loading.done():
+            loading.cancel()
+            return False
+        identities = self._identities = Identities(loading.result(), self._trust.origin)
+        self._site.certifier = identities
+        if self._provisioning is not None:
+            self._provisioning.trust(identities.roots)
+        try:
+            await self._server.start(None if self._open else identities.credentials())
+        except RuntimeError:
+            raise Failure(f"--xds {self._options.xds}: cannot be bound") from None
+        return True
+
+    def _certify(self, authority: Authority) -> None:
+        """Take the authority as it is now, and send what is to be renewed."""
+        if self._identities is not None and self._identities.take(authority):
+            self._site.certify()
+            if self._provisioning is not None:
+                self._provisioning.trust(self._identities.roots)
 
     def _hear(self, key: Key) -> None:
         """Look at an object that the API server told of: its status, or the whole of it if it was made here."""

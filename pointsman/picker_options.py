@@ -4,7 +4,7 @@ from pathlib import Path
 
 import grpc
 
-from picker import CertificateError, Teacher, from_folder, self_signed
+from picker import CertificateError, Credentials, Teacher, from_folder, self_signed
 from pointsman.failure import Failure
 from protos.pointsman.envoy.v1.ext_proc_pb2 import BodySendMode
 
@@ -29,6 +29,17 @@ def teacher_of(
     from pointsman.lone_picker import ClusterTeacher, FolderTeacher  # noqa: PLC0415
 
     return ClusterTeacher(kubeconfig, context, pool) if folder is None else FolderTeacher(folder, pool)
+
+
+def proof_of(trust: Path | None, token: Path | None, pool: str) -> Credentials | None:
+    """Return how control plane and picker know each other.  Failure for options that do not go together."""
+    if trust is None and token is None:
+        return None
+    if trust is None or token is None:
+        raise Failure("--trust and --token belong together")
+    if pool:
+        raise Failure("--trust and --token are for the pickers of our own gateway, not for --pool")
+    return Credentials(trust, token)
 
 
 def credentials_of(tls: str) -> grpc.ServerCredentials | None:

@@ -1,6 +1,7 @@
 """Makes what Gateways and pools need in a cluster, as the translation says it."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.resources import files
 
 from pointsman.addresses import GATEWAY_NAME_LABEL, GATEWAY_NAMESPACE_LABEL
@@ -53,6 +54,7 @@ class Provisioning:
         self._infrastructure = infrastructure
         self._world = World()
         self._origins: Mapping[Key, Key] = {}
+        self._translation: Translation | None = None
         self.applier = Applier(
             api,
             there=self._there,
@@ -65,6 +67,7 @@ class Provisioning:
     def want(self, world: World, translation: Translation) -> None:
         """Take what is to be there for this World."""
         self._world = world
+        self._translation = translation
         gateways, pickers = translation.needs
         objects = [each.gateway for each in gateways] + [pool for picker in pickers for pool in picker.pools]
         uids = {each.key: told.uid for each in objects if (told := self._source.told(each.key)) is not None}
@@ -83,6 +86,13 @@ class Provisioning:
     def problems_of(self, origin: Key) -> tuple[str, ...]:
         """Return a line for each object that has to be there for a Gateway or a pool and that could not be made."""
         return tuple(text for key, text in sorted(self.applier.problems.items()) if self._origins.get(key) == origin)
+
+    def trust(self, roots: str) -> None:
+        """Have everything that is made know the control plane by these roots (PEM)."""
+        if roots != self._infrastructure.roots:
+            self._infrastructure = replace(self._infrastructure, roots=roots)
+            if self._translation is not None:
+                self.want(self._world, self._translation)
 
     def _version(self, key: Key) -> str:
         told = self._source.told(key)

@@ -19,6 +19,8 @@ Later = Callable[[float, Callable[[], None]], object]
 """`later(seconds, call)` is to make that call."""
 
 
+_CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+
 UNPRIVILEGED = 1024
 """The first port that a program without privileges may bind."""
 
@@ -90,10 +92,21 @@ class OneMachine:
             self._later(due, self._send)
 
 
+class Certifier(Protocol):
+    """Gives Envoys and pickers what they meet each other with (`Identities`)."""
+
+    def of_envoy(self, gateway: str) -> tuple[Sealed, ...]:
+        """Return that of a Gateway's Envoys."""
+
+    def of_picker(self, cluster: str) -> tuple[Sealed, ...]:
+        """Return that of the pickers in this cluster of Envoys."""
+
+
 class Cluster:
     """Each Gateway has Envoys of its own, at addresses of their own, and each picker is a part of its own.
 
-    `publish(part, snapshot)` and `withdraw(part)` are those of the ADS server.
+    `publish(part, snapshot)` and `withdraw(part)` are those of the ADS server. `certifier` may be given later, before
+    anything is published.
     """
 
     bind = "0.0.0.0"  # noqa: S104 - of a pod, which shares it with nobody
@@ -112,6 +125,8 @@ class Cluster:
         self._later = later
         self._parts: dict[str, tuple[Sequence[Sealed], Lingering]] = {}
         self._versions: dict[str, str] = {}
+        self._pickers: frozenset[str] = frozenset()
+        self.certifier: Certifier | None = None
 
     def arrange(self, world: World) -> World:
         """Return the World: a cluster makes its own EndpointSlices."""
@@ -132,6 +147,7 @@ class Cluster:
 
     def publish(self, gateways: Mapping[str, Sequence[Sealed]], pickers: Mapping[str, Sequence[Sealed]]) -> None:
         """Publish each part that is different, Envoys' first, and withdraw those that are no more."""
+        self._pickers = frozenset(pickers)
         for part in [part for part in self._parts if part not in gateways and part not in pickers]:
             del self._parts[part]
             self._versions.pop(part, None)
@@ -158,10 +174,25 @@ class Cluster:
         if part not in self._parts:
             return
         sealed, lingering = self._parts[part]
-        self._publish(part, Snapshot.of(lingering.add(sealed, self._clock())))
+        found = lingering.add(sealed, self._clock())
+        self._publish(part, Snapshot.of([*found, *self._certificates(part, found)]))
         due = lingering.due(self._clock())
         if due is not None:
             self._later(due, lambda: self._send(part))
+
+    def certify(self) -> None:
+        """Publish everything again, with the certificates of this time."""
+        for part in self._parts:
+            self._send(part)
+
+    def _certificates(self, part: str, found: Iterable[Sealed]) -> tuple[Sealed, ...]:
+        if self.certifier is None:
+            return ()
+        if part in self._pickers:
+            return self.certifier.of_picker(part)
+        # An Envoy asks for what its clusters refer to, and would never be in sync with more.
+        meets = any(each.type_url == _CLUSTER and each.name in self._pickers for each in found)
+        return self.certifier.of_envoy(part) if meets else ()
 
 
 def _version(sealed: Iterable[Sealed]) -> str:

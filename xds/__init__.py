@@ -1,7 +1,7 @@
 """Serves sealed resources over the delta xDS protocol; knows no Kubernetes."""
 
 from xds.encoder import encode
-from xds.server import AdsServer
+from xds.server import AdsServer, Permit, Refusal
 from xds.snapshot import Sealed, Snapshot, seal
 from xds.status import ENVOY, PICKER, ClientStatus, Nack, Peer, TypeStatus
 
@@ -12,6 +12,8 @@ __all__ = [
     "ClientStatus",
     "Nack",
     "Peer",
+    "Permit",
+    "Refusal",
     "Sealed",
     "Snapshot",
     "TypeStatus",

@@ -5,8 +5,9 @@ by the protocol: one response for each type.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import grpc
 
@@ -30,6 +31,26 @@ _OPTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a client is not served: it proves to be nobody, or somebody else, or it cannot be known at present."""
+
+    status: Literal["UNAUTHENTICATED", "PERMISSION_DENIED", "UNAVAILABLE"]
+    reason: str
+
+
+Permit = Callable[[Peer], Refusal | None]
+"""Says why a client whose identity is known may not be who its first request says; None to serve it."""
+
+Admit = Callable[[Mapping[str, str]], Awaitable[Permit | Refusal]]
+"""Finds out who a client is by the metadata of its stream, before anything that it sends is read."""
+
+
+async def _admit_everybody(_metadata: Mapping[str, str]) -> Permit:
+    """Admit: whoever reaches a socket of one user is that user."""
+    return lambda _: None
+
+
 @dataclass(slots=True, eq=False)
 class _Client:
     peer: Peer
@@ -42,12 +63,13 @@ class AdsServer:
     """Serves the clients of each part (node.cluster) its latest snapshot over the delta ADS protocol.
 
     `address` is "host:port", where port 0 takes a free one, or "unix:/path".  `on_nack` is called for each resource
-    that a client refuses.
+    that a client refuses, and `admit` for each stream, before anything on it is read or sent.
     """
 
-    def __init__(self, address: str, on_nack: NackHandler = lambda _: None) -> None:
+    def __init__(self, address: str, on_nack: NackHandler = lambda _: None, *, admit: Admit = _admit_everybody) -> None:
         self.address = address
         self._on_nack = on_nack
+        self._admit = admit
         self._group = Group()
         self._clients: dict[int, _Client] = {}
         self._changed = asyncio.Event()
@@ -60,9 +82,12 @@ class AdsServer:
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
 
-    async def start(self) -> None:
-        """Listen; raise RuntimeError when the address cannot be bound."""
-        port = self._server.add_insecure_port(self.address)
+    async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
+        """Listen, with TLS where there are credentials; raise RuntimeError when the address cannot be bound."""
+        if credentials is None:
+            port = self._server.add_insecure_port(self.address)
+        else:
+            port = self._server.add_secure_port(self.address, credentials)
         if not self.address.startswith("unix:"):
             self.address = f"{self.address.rpartition(':')[0]}:{port}"
         await self._server.start()
@@ -140,12 +165,20 @@ class AdsServer:
     async def _serve(
         self, requests: AsyncIterator[DeltaDiscoveryRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[DeltaDiscoveryResponse]:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        permit = await self._admit(metadata)
+        if isinstance(permit, Refusal):
+            await _refuse(context, permit)
+            return
         first = await anext(requests, None)
         if first is None:
             return
         if not first.HasField("node"):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first request names no node")
         client = _Client(_peer(first.node), Stream())
+        if (refusal := permit(client.peer)) is not None:
+            await _refuse(context, refusal)
+            return
         self._join(client)
         reader = asyncio.create_task(self._read(client, first, requests))
         try:
@@ -183,6 +216,10 @@ class AdsServer:
     def _leave(self, client: _Client) -> None:
         del self._clients[id(client.stream)]
         self._deliver(self._group.leave(client.stream))
+
+
+async def _refuse(context: grpc.aio.ServicerContext, refusal: Refusal) -> None:
+    await context.abort(grpc.StatusCode[refusal.status], refusal.reason)
 
 
 def _peer(node: Node) -> Peer:

@@ -8,6 +8,7 @@ from sources.kubernetes.events import Events
 from sources.kubernetes.members import Members
 from sources.kubernetes.source import Interest, KubernetesSource
 from sources.kubernetes.status_writer import StatusWriter
+from sources.kubernetes.tokens import review
 
 __all__ = [
     "Api",
@@ -22,4 +23,5 @@ __all__ = [
     "StatusWriter",
     "UnreachableError",
     "Wanted",
+    "review",
 ]

@@ -77,13 +77,14 @@ def test_a_mistaken_value_is_refused_by_name(value: str, named: str) -> None:
 def test_namespaces_that_are_watched_have_rights_of_their_own() -> None:
     found = charts.rendered("-n", "system", "--set", "watchNamespaces={a,b}", "--set", "envoy.namespace=b")
     bindings = [each for each in found if each["kind"] == "RoleBinding"]
-    # And the controller's own has the Leases.
+    # And in the controller's own are the Leases and the authority.
     assert [each["metadata"]["namespace"] for each in bindings] == ["a", "b", "system"]
     assert [each["roleRef"]["kind"] for each in bindings] == ["ClusterRole", "ClusterRole", "Role"]
     (everywhere,) = [each for each in found if each["kind"] == "ClusterRoleBinding"]
     (role,) = [each for each in found if each["metadata"]["name"] == everywhere["roleRef"]["name"] and "rules" in each]
     resources = {name for rule in role["rules"] for name in rule["resources"]}
-    assert resources == {"customresourcedefinitions", "gatewayclasses", "gatewayclasses/status", "namespaces"}
+    classes = {"gatewayclasses", "gatewayclasses/status"}
+    assert resources == {*classes, "customresourcedefinitions", "namespaces", "tokenreviews"}
     refused = charts.run("template", "p", charts.CHART, "--set", "watchNamespaces={a},envoy.namespace=c", check=False)
     assert "envoy.namespace: has to be one of watchNamespaces" in refused.stderr
 

@@ -127,7 +127,9 @@ spec:
 NOWHERE = {"name": "absent", "port": 1}
 
 # Rights that a test sees no use of, and why they are given.
-UNSEEN: dict[rights.Right, str] = {}
+UNSEEN: dict[rights.Right, str] = {
+    rights.Right("", "secrets", "update"): "the authority has another root when the first has lived for five years",
+}
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ from __future__ import annotations
 from picker_worlds import assignment, pool, response
 
 from picker.metrics_text import Report, read_any
-from picker.pools import ENDPOINTS_TYPE, POOL_TYPE, Directory
-from protos.pointsman.picker.v1 import pool_pb2
+from picker.pools import ENDPOINTS_TYPE, IDENTITY_TYPE, POOL_TYPE, Directory
+from protos.pointsman.picker.v1 import identity_pb2, pool_pb2
 
 QWEN, CLUSTER = "default/qwen", "pool/default/qwen"
 
@@ -159,3 +159,21 @@ def test_names_of_metrics_that_are_none_are_refused_as_a_whole() -> None:
     [refusal] = directory.receive(response(POOL_TYPE, {QWEN: ("2", message)}))
     assert "no such figure: wating" in refusal.error_detail.message
     assert addresses(directory) == ["127.0.0.1:80"]
+
+
+def test_who_meets_envoys_over_a_network_is_complete_when_it_is_told_who_it_is() -> None:
+    directory = Directory("picker/a", identified=True)
+    pools, identities = directory.connect()
+    assert (pools.type_url, identities.type_url) == (POOL_TYPE, IDENTITY_TYPE)
+    directory.receive(response(POOL_TYPE, {}))
+    assert not directory.complete
+    identity = identity_pb2.Identity(private_key=b"secret", client_prefix="spiffe://")
+    [answer] = directory.receive(response(IDENTITY_TYPE, {"picker/a": ("7", identity)}, nonce="n2"))
+    assert (answer.type_url, answer.response_nonce) == (IDENTITY_TYPE, "n2")
+    assert directory.complete
+    assert directory.identity == identity
+    assert "secret" not in repr(directory)
+    # What is held is named on the next stream, and goes on being used when it is taken back.
+    assert dict(directory.connect()[1].initial_resource_versions) == {"picker/a": "7"}
+    directory.receive(response(IDENTITY_TYPE, {}, removed=["picker/a"]))
+    assert directory.complete

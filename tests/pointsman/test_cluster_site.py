@@ -108,3 +108,32 @@ def test_the_version_of_a_part_is_that_of_its_meaning_alone() -> None:
     assert one.versions["default/a"] != other.versions["default/a"]
     one.publish({}, {})
     assert dict(one.versions) == {}
+
+
+class Certifier:
+    """Says for whom it was asked, and when."""
+
+    def __init__(self) -> None:
+        self.version = "1"
+
+    def of_envoy(self, gateway: str) -> tuple[Sealed, ...]:
+        return (Sealed(CLUSTER, f"certificate of {gateway}", b"", self.version, "Secret a/b"),)
+
+    of_picker = of_envoy
+
+
+def test_certificates_go_to_pickers_and_to_the_envoys_that_meet_them() -> None:
+    stage = Stage()
+    stage.site.certifier = certifier = Certifier()
+    gateways = {"one": [sealed("picker/a"), sealed("a")], "two": [sealed("b")]}
+    stage.site.publish(gateways, {"picker/a": [sealed("p")]})
+    expected = [
+        ("one", ["a", "certificate of one", "picker/a"]),
+        ("two", ["b"]),
+        ("picker/a", ["certificate of picker/a", "p"]),
+    ]
+    assert stage.said == expected
+    # They are renewed without anything else being different.
+    certifier.version = "2"
+    stage.site.certify()
+    assert stage.said[3:] == expected

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import betterproto2
+from certificates import pair
 from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
 from envoy_data_plane.envoy.config.cluster import v3 as cluster
 from envoy_data_plane.envoy.config.core import v3 as core
@@ -23,7 +24,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager i
 from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.google.protobuf import Any
 
-from translators import PICKER_CLUSTER, Resource
+from translators import PICKER_CLUSTER, Resource, identities
 
 M = TypeVar("M", bound=betterproto2.Message)
 
@@ -41,7 +42,9 @@ class Batch:
         """Return a bootstrap with everything in it."""
         listeners: list[listener.Listener] = []
         clusters = [_picker()]
-        secrets: list[tls.Secret] = []
+        ours = pair("gateway.example.com")
+        # The control plane's own addition, the same for all.
+        secrets = list(identities.secrets(ours.chain, ours.key, ours.chain))
         for name, resources in self.translations:
             static = _Static(name, resources)
             secrets += static.secrets()
@@ -126,6 +129,8 @@ class _Static:
                 made.type = cluster.ClusterDiscoveryType.STATIC
                 made.eds_cluster_config = None
             made.name = f"{self.name}/{made.name}"
+            if made.transport_socket is not None:
+                _identify(made.transport_socket)
             yield made
 
     def _all(self, kind: type[M]) -> Iterable[M]:
@@ -146,6 +151,20 @@ class _Static:
                     assert share.name in known
                     share.name = f"{self.name}/{share.name}"
         return made
+
+
+def _identify(socket: core.TransportSocket) -> None:
+    """Have a cluster take what it proves itself by from the bootstrap."""
+    if socket.name != "envoy.transport_sockets.tls":
+        return
+    context = tls.UpstreamTlsContext.parse(_value(socket.typed_config))
+    common = context.common_tls_context
+    assert common is not None
+    validation = common.combined_validation_context
+    trusted = validation.validation_context_sds_secret_config if validation is not None else None
+    for each in (*common.tls_certificate_sds_secret_configs, *([trusted] if trusted is not None else [])):
+        each.sds_config = None
+    socket.typed_config = Any.pack(context)
 
 
 def _value(packed: Any | None) -> bytes:

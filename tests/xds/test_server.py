@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import grpc
@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from protos.pointsman.envoy.v1.base_pb2 import Node
 from protos.pointsman.envoy.v1.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, Status
-from xds import AdsServer, ClientStatus, Nack, Sealed, Snapshot
+from xds import AdsServer, ClientStatus, Nack, Peer, Permit, Refusal, Sealed, Snapshot
 from xds.type_urls import CLUSTER, ENDPOINTS
 from xds.wire import METHOD
 
@@ -25,13 +25,15 @@ def clusters(*names: str, size: int = 1) -> Snapshot:
 class Client:
     """One stream to the server."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, role: str | None = None, node: str = "node-1") -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, *, role: str | None = None, node: str = "node-1", token: str = ""
+    ) -> None:
         call = channel.stream_stream(
             METHOD,
             request_serializer=DeltaDiscoveryRequest.SerializeToString,
             response_deserializer=DeltaDiscoveryResponse.FromString,
         )
-        self.stream = call()
+        self.stream = call(metadata=(("authorization", token),) if token else ())
         metadata = Struct()
         if role is not None:
             metadata.update({"role": role})
@@ -219,3 +221,38 @@ async def test_an_address_in_use_is_an_error(server: AdsServer) -> None:
     with pytest.raises(RuntimeError, match="bind"):
         await second.start()
     await second.stop(0)
+
+
+async def _admit(metadata: Mapping[str, str]) -> Permit | Refusal:
+    """Know one token, which is that of an Envoy of GROUP."""
+
+    def permit(peer: Peer) -> Refusal | None:
+        own = (peer.group, peer.role) == (GROUP, "envoy")
+        return None if own else Refusal("PERMISSION_DENIED", f"{peer.group} is not yours")
+
+    known = metadata.get("authorization") == "right"
+    return permit if known else Refusal("UNAUTHENTICATED", "who are you?")
+
+
+async def test_who_is_not_known_or_asks_for_what_is_not_its_own_is_sent_nothing() -> None:
+    server = AdsServer("127.0.0.1:0", admit=_admit)
+    await server.start()
+    server.publish(GROUP, clusters("a"))
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        # Refused before it has said a word.
+        for token in ("", "wrong"):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await Client(channel, token=token).read()
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        neighbour, picker = Client(channel, token="right"), Client(channel, token="right", role="picker")  # noqa: S106
+        neighbour.node.cluster = "default/other"
+        for client in (neighbour, picker):
+            await client.subscribe()
+            with pytest.raises(grpc.aio.AioRpcError, match="is not yours") as refused:
+                await client.read()
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert server.status() == ()
+        own = Client(channel, token="right")  # noqa: S106
+        await own.subscribe()
+        assert [each.name for each in (await own.read()).resources] == ["a"]
+    await server.stop(0)

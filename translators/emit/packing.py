@@ -9,6 +9,7 @@ from typing import Any as Json
 import betterproto2
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.google.protobuf import Any, Struct
 from google.protobuf.message import Message
 
@@ -49,3 +50,17 @@ def metadata(namespace: str, value: Mapping[str, Json]) -> core.Metadata:
 def milliseconds(value: int) -> timedelta:
     """Return a duration."""
     return timedelta(milliseconds=value)
+
+
+# Whatever refers to a secret that there is none of waits this long for it: a listener's port, a cluster.
+_PATIENCE = milliseconds(3000)
+
+
+def secret_over_ads(name: str) -> tls.SdsSecretConfig:
+    """Return a reference to a secret that is asked for like everything else."""
+    source = core.ConfigSource(
+        ads=core.AggregatedConfigSource(),
+        resource_api_version=core.ApiVersion.V3,
+        initial_fetch_timeout=_PATIENCE,
+    )
+    return tls.SdsSecretConfig(name=name, sds_config=source)

@@ -24,7 +24,8 @@ from envoy_data_plane.envoy.type.matcher import v3 as matcher
 
 from translators import ir
 from translators.emit.cluster import PLAINTEXT, balance_by_least_request, bare_cluster, eds_cluster
-from translators.emit.packing import milliseconds, pack, struct
+from translators.emit.packing import milliseconds, pack, secret_over_ads, struct
+from translators.identities import IDENTITY_SECRET, TRUST_SECRET, picker_name
 from translators.settings import PICKER_CLUSTER
 
 # A killed picker is out after two refused checks (half a second at most), one that hangs after two that wait in vain
@@ -43,8 +44,8 @@ _RAW = "envoy.transport_sockets.raw_buffer"
 def picker_cluster_of(picker: ir.Picker) -> cluster.Cluster:
     """Return the cluster of a picker behind a Service.
 
-    Its certificate is not checked: pickers make their own (endpoint picker protocol). TLS is what an endpoint has that
-    says nothing else.
+    Each of ours shows the certificate that it was given, and is shown the Envoy's own. That of another is not checked:
+    they make their own (endpoint picker protocol). TLS is what an endpoint has that says nothing else.
     """
     # Ours is told of requests on streams that are not to be sent again; its routes say what is retried.
     options = _http_options(None if picker.ours else _retries(stand_in=False))
@@ -65,7 +66,9 @@ def picker_cluster_of(picker: ir.Picker) -> cluster.Cluster:
         base_ejection_time=_EJECTION,
         interval=_EJECTION,
     )
-    if not picker.plaintext:
+    if picker.ours:
+        made.transport_socket = _socket(_TLS, _mutual(picker_name(picker.cluster)))
+    elif not picker.plaintext:
         encrypted = tls.UpstreamTlsContext(common_tls_context=tls.CommonTlsContext(alpn_protocols=["h2"]))
         made.transport_socket = _socket(_TLS, encrypted)
         made.transport_socket_matches = [
@@ -74,6 +77,29 @@ def picker_cluster_of(picker: ir.Picker) -> cluster.Cluster:
             )
         ]
     return made
+
+
+def _mutual(name: str) -> tls.UpstreamTlsContext:
+    """Return a connection on which both sides show certificates, the picker one of this name."""
+    expected = tls.SubjectAltNameMatcher(
+        san_type=tls.SubjectAltNameMatcherSanType.URI, matcher=matcher.StringMatcher(exact=name)
+    )
+    trusted = tls.CommonTlsContextCombinedCertificateValidationContext(
+        default_validation_context=tls.CertificateValidationContext(match_typed_subject_alt_names=[expected]),
+        validation_context_sds_secret_config=secret_over_ads(TRUST_SECRET),
+    )
+    versions = tls.TlsParameters(
+        tls_minimum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_3,
+        tls_maximum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_3,
+    )
+    return tls.UpstreamTlsContext(
+        common_tls_context=tls.CommonTlsContext(
+            tls_params=versions,
+            alpn_protocols=["h2"],
+            tls_certificate_sds_secret_configs=[secret_over_ads(IDENTITY_SECRET)],
+            combined_validation_context=trusted,
+        )
+    )
 
 
 def _socket(name: str, config: betterproto2.Message) -> core.TransportSocket:

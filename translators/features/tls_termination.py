@@ -15,12 +15,10 @@ from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector import v3 
 from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 
 from translators import ir
-from translators.emit.packing import milliseconds, pack
+from translators.emit.packing import pack, secret_over_ads
 
 NAME = "envoy.transport_sockets.tls"
 _PROTOCOLS = ("h2", "http/1.1")
-# A listener waits this long for a certificate that there is none of, and its port with it.
-_PATIENCE = milliseconds(3000)
 
 
 def match_of(chain: ir.Chain) -> listener.FilterChainMatch | None:
@@ -36,9 +34,7 @@ def socket_of(certificates: tuple[str, ...]) -> core.TransportSocket:
     context = tls.CommonTlsContext(
         tls_params=tls.TlsParameters(tls_minimum_protocol_version=tls.TlsParametersTlsProtocol.TLSv1_2),
         alpn_protocols=list(_PROTOCOLS),
-        tls_certificate_sds_secret_configs=[
-            tls.SdsSecretConfig(name=name, sds_config=_over_ads()) for name in certificates
-        ],
+        tls_certificate_sds_secret_configs=list(map(secret_over_ads, certificates)),
     )
     return core.TransportSocket(name=NAME, typed_config=pack(tls.DownstreamTlsContext(common_tls_context=context)))
 
@@ -57,12 +53,4 @@ def secret_of(certificate: ir.Certificate) -> tls.Secret:
             certificate_chain=core.DataSource(inline_bytes=certificate.chain),
             private_key=core.DataSource(inline_bytes=certificate.key),
         ),
-    )
-
-
-def _over_ads() -> core.ConfigSource:
-    return core.ConfigSource(
-        ads=core.AggregatedConfigSource(),
-        resource_api_version=core.ApiVersion.V3,
-        initial_fetch_timeout=_PATIENCE,
     )

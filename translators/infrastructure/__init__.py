@@ -1,5 +1,6 @@
 """What is made in a cluster for Gateways and pools: Envoy's and the pickers' Deployments, their Services and so on."""
 
+from translators.infrastructure.accounts import Account, accounts
 from translators.infrastructure.objects import (
     GATEWAY_NAME_LABEL,
     GATEWAY_NAMESPACE_LABEL,
@@ -17,10 +18,12 @@ __all__ = [
     "HASH_ANNOTATION",
     "MANAGED_BY",
     "MANAGED_BY_LABEL",
+    "Account",
     "GatewayNeeds",
     "Infrastructure",
     "Made",
     "PickerNeeds",
     "Provision",
+    "accounts",
     "provision",
 ]

@@ -19,6 +19,7 @@ from resources.envoy_proxy import (
     KubernetesDeployment,
     KubernetesService,
 )
+from translators.identities import CONTROL_PLANE
 from translators.infrastructure.bootstrap import bootstrap_of
 from translators.infrastructure.objects import (
     ADMIN_PORT,
@@ -34,6 +35,7 @@ from translators.infrastructure.objects import (
     shortened,
     without_nothing,
 )
+from translators.infrastructure.proof import MOUNT, TOKEN_FOLDER, VOLUME, envoys_files
 from translators.infrastructure.security import CONTAINER, POD
 
 _CONFIG = "/etc/envoy"
@@ -58,10 +60,13 @@ def envoys_of(
     yield from _Envoys(owner, proxy, ports, addresses, infrastructure).all()
 
 
-def name_of(gateway: Gateway, infrastructure: Infrastructure) -> str:
-    """Return the name of what is made for a Gateway (GEP-1762), one for each Gateway where they share a namespace."""
+def name_of(gateway: Gateway, namespace: str) -> str:
+    """Return the name of what is made for a Gateway (GEP-1762), one for each Gateway where they share a namespace.
+
+    namespace: the one that they share, or "".
+    """
     own = f"{gateway.key.name}-{gateway.spec.gateway_class_name}"
-    return shortened(f"{gateway.key.namespace}-{own}" if infrastructure.namespace else own)
+    return shortened(f"{gateway.key.namespace}-{own}" if namespace else own)
 
 
 class _Envoys:
@@ -80,7 +85,7 @@ class _Envoys:
         self._proxy = proxy.spec if proxy is not None else EnvoyProxySpec()
         self._ports = ports
         self._infrastructure = infrastructure
-        self._name = name_of(gateway, infrastructure)
+        self._name = name_of(gateway, infrastructure.namespace)
         self._addresses = addresses
         self._namespace = infrastructure.namespace or gateway.key.namespace
         given = gateway.spec.infrastructure
@@ -95,7 +100,8 @@ class _Envoys:
 
     def all(self) -> Iterator[Made]:
         yield self._make("v1", "ServiceAccount", {"automountServiceAccountToken": False})
-        yield self._make("v1", "ConfigMap", {"data": {"envoy.yaml": self._bootstrap()}})
+        data = {"envoy.yaml": self._bootstrap(), **envoys_files(self._infrastructure.roots)}
+        yield self._make("v1", "ConfigMap", {"data": data})
         yield self._workload()
         yield self._service()
         if (scaler := self._kubernetes.envoy_hpa) is not None:
@@ -145,6 +151,9 @@ class _Envoys:
             group=f"{self._gateway.key.namespace}/{self._gateway.key.name}",
             admin_port=ADMIN_PORT,
             readiness_port=READINESS_PORT,
+            config=_CONFIG,
+            token_folder=TOKEN_FOLDER,
+            control_plane=CONTROL_PLANE,
             xds_host=host,
             xds_port=port,
         )
@@ -171,7 +180,7 @@ class _Envoys:
 
     def _pod(self, given: KubernetesDaemonSet) -> Json:
         pod = given.pod
-        # The configuration is read at the start only: another one makes other pods.
+        # The bootstrap is read at the start only: another one makes other pods.
         annotations = {**pod.annotations, **self._annotations, "pointsman.dev/bootstrap": _digest(self._bootstrap())}
         spec = {
             "serviceAccountName": self._name,
@@ -181,7 +190,7 @@ class _Envoys:
             "securityContext": pod.security_context or POD,
             "initContainers": [self._drainer()],
             "containers": [self._container(given)],
-            "volumes": [{"name": "config", "configMap": {"name": self._name}}, *pod.volumes],
+            "volumes": [{"name": "config", "configMap": {"name": self._name}}, VOLUME, *pod.volumes],
             "affinity": pod.affinity,
             "nodeSelector": pod.node_selector,
             "tolerations": list(pod.tolerations),
@@ -222,7 +231,11 @@ class _Envoys:
             "lifecycle": {"preStop": {"httpGet": {"path": "/drain", "port": DRAIN_PORT}}},
             "securityContext": container.security_context or CONTAINER,
             "resources": container.resources or {"requests": {"cpu": "100m", "memory": "256Mi"}},
-            "volumeMounts": [{"name": "config", "mountPath": _CONFIG, "readOnly": True}, *container.volume_mounts],
+            "volumeMounts": [
+                {"name": "config", "mountPath": _CONFIG, "readOnly": True},
+                MOUNT,
+                *container.volume_mounts,
+            ],
         }
         return without_nothing(content)
 

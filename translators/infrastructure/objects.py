@@ -33,7 +33,7 @@ class Infrastructure:
 
     xds: where the control plane is found, "host:port". bootstrap: Envoy's, with names behind dollar signs. namespace:
     the one in which Envoys are made; "" for each Gateway's own. drain: seconds that an Envoy's requests have to end in,
-    unless its EnvoyProxy says otherwise.
+    unless its EnvoyProxy says otherwise. roots: those that the control plane's certificate may be of (PEM).
     """
 
     xds: str
@@ -43,6 +43,7 @@ class Infrastructure:
     namespace: str = ""
     drain: int = 60
     labels: Mapping[str, str] = field(default_factory=dict)
+    roots: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from resources import OWN_PICKER_LABEL
 from translators import ir
 from translators.infrastructure.objects import Infrastructure, Made, Owner, made, shortened
+from translators.infrastructure.proof import MOUNT, ROOTS_FILE, TOKEN, TOKEN_FOLDER, VOLUME
 from translators.infrastructure.security import CONTAINER, POD
 
+_CONFIG = "/etc/pointsman"
 _METRICS_PORT = 9090
 _HEALTH_PORT = 9003
 _NAME_LABEL = "pointsman.dev/picker-name"
@@ -36,9 +38,10 @@ def pickers_of(seat: ir.Picker, owners: Sequence[Owner], infrastructure: Infrast
         )
 
     yield make("v1", "ServiceAccount", {"automountServiceAccountToken": False})
+    yield make("v1", "ConfigMap", {"data": {ROOTS_FILE: infrastructure.roots}})
     yield make("apps/v1", "Deployment", {"spec": _spec(seat, selector, labels, infrastructure)})
     ports = [
-        {"name": "grpc", "port": seat.port, "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"},
+        {"name": "grpc", "port": seat.port, "protocol": "TCP"},
         {"name": "metrics", "port": _METRICS_PORT, "protocol": "TCP"},
     ]
     service = {"spec": {"type": "ClusterIP", "selector": selector, "ports": ports}}
@@ -51,6 +54,7 @@ def _spec(
     arguments = ["picker", "--xds", infrastructure.xds, "--group", seat.cluster]
     arguments += ["--listen", f"0.0.0.0:{seat.port}", "--metrics", f"0.0.0.0:{_METRICS_PORT}"]
     arguments += ["--health", f"0.0.0.0:{_HEALTH_PORT}"]
+    arguments += ["--trust", f"{_CONFIG}/{ROOTS_FILE}", "--token", f"{TOKEN_FOLDER}/{TOKEN}"]
     container = {
         "name": "picker",
         "image": infrastructure.pointsman_image,
@@ -64,6 +68,7 @@ def _spec(
         "readinessProbe": {"grpc": {"port": _HEALTH_PORT}, "periodSeconds": 2, "failureThreshold": 1},
         "securityContext": CONTAINER,
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+        "volumeMounts": [{"name": "config", "mountPath": _CONFIG, "readOnly": True}, MOUNT],
     }
     pod = {
         "serviceAccountName": seat.service,
@@ -71,6 +76,7 @@ def _spec(
         "enableServiceLinks": False,
         "securityContext": POD,
         "containers": [container],
+        "volumes": [{"name": "config", "configMap": {"name": seat.service}}, VOLUME],
     }
     return {
         "replicas": 1,

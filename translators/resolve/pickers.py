@@ -47,7 +47,7 @@ def seat_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
         text = f"{service.key} is in the way of the pool's picker and is not Pointsman's: give the pool a reference"
         return _problem(pool, text)
     number = _port(ref) if ref is not None else None
-    return ir.Picker(pool.key.namespace, name, number or EXTENSION_PORT, str(pool.key), plaintext=True, ours=True)
+    return ir.Picker(pool.key.namespace, name, number or EXTENSION_PORT, str(pool.key), ours=True)
 
 
 def stand_in_of(index: Index, pool: AnyPool) -> ir.Picker | None:
@@ -59,7 +59,7 @@ def stand_in_of(index: Index, pool: AnyPool) -> ir.Picker | None:
     service = index.world.get(Service, pool.key.namespace, name)
     if not index.picker_services or (service is not None and not _is_ours(service)):
         return None
-    return ir.Picker(pool.key.namespace, name, EXTENSION_PORT, str(pool.key), plaintext=True, ours=True)
+    return ir.Picker(pool.key.namespace, name, EXTENSION_PORT, str(pool.key), ours=True)
 
 
 def _is_ours(service: Service) -> bool:

@@ -1,0 +1,148 @@
+"""Who is served what on a real API server, where keys are, and what the pods that we make are content with."""
+
+import asyncio
+import base64
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stranger
+from controllers import CLASS, NAMES, XDS, Controller
+from minikluster.cluster import Cluster
+
+from pointsman.failure import Failure
+from pointsman.trust import NAME, Trust
+from sources.kubernetes import Api
+
+NAMESPACE = "sealed"
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+POOL = {
+    "apiVersion": "inference.networking.x-k8s.io/v1alpha2",
+    "kind": "InferencePool",
+    "metadata": {"name": "pool"},
+    "spec": {"selector": {"app": "none"}, "targetPortNumber": 8000, "extensionRef": {"name": "epp"}},
+}
+PICKER = f"picker/{NAMESPACE}/epp/9002"
+
+
+def gateway(name: str) -> dict[str, Any]:
+    listeners = [{"name": "http", "port": 80, "protocol": "HTTP"}]
+    spec = {"gatewayClassName": CLASS, "listeners": listeners}
+    return {"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": {"name": name}, "spec": spec}
+
+
+def route() -> dict[str, Any]:
+    backend = {"group": "inference.networking.x-k8s.io", "kind": "InferencePool", "name": "pool"}
+    spec = {"parentRefs": [{"name": "front"}], "rules": [{"backendRefs": [backend]}]}
+    return {"apiVersion": GATEWAY_API, "kind": "HTTPRoute", "metadata": {"name": "pool"}, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def sealed(controller: Controller) -> Iterator[Cluster]:
+    """Two Gateways and a pool in a namespace whose pods have to meet the restricted Pod Security Standard."""
+    cluster = controller.cluster
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    gateway_class = {"apiVersion": GATEWAY_API, "kind": "GatewayClass", "metadata": {"name": CLASS}}
+    cluster.apply({**gateway_class, "spec": {"controllerName": NAMES[0]}})
+    cluster.apply(gateway("front"), gateway("other"), POOL, route(), namespace=NAMESPACE)
+    for name in ("front", "other"):
+        controller.programmed(name, NAMESPACE)
+    cluster.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/epp", "--timeout=120s")
+    yield cluster
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    cluster.kubectl("delete", "gatewayclass", CLASS)
+
+
+def test_pods_meet_the_restricted_standard_and_their_picker_is_reached(sealed: Cluster, controller: Controller) -> None:
+    # The namespace is not content with any pod.
+    with pytest.raises(RuntimeError, match="violates PodSecurity"):
+        sealed.kubectl("run", "-n", NAMESPACE, "careless", "--image=minikluster/python")
+    containers = [
+        container
+        for pod in sealed.get("pods", namespace=NAMESPACE)["items"]
+        for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ()))
+    ]
+    assert {each["name"] for each in containers} == {"envoy", "drain", "picker"}
+    assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in containers)
+    # That there is no pod to pick is the picker's own word, told over TLS.
+    address = sealed.get("gateway", "front", namespace=NAMESPACE)["status"]["addresses"][0]["value"]
+    controller.until(lambda: "no_ready_endpoint" in controller.fetch(f"{address}/v1/models/x")[1])
+
+
+def test_everybody_is_served_what_is_its_own_and_strangers_nothing(sealed: Cluster) -> None:
+    roots = sealed.get("configmap", "epp", namespace=NAMESPACE)["data"]["ca.crt"]
+
+    def token(account: str, *options: str) -> str:
+        audience = options or ("--audience=pointsman.dev/xds",)
+        return sealed.kubectl("create", "token", "-n", NAMESPACE, account, *audience).strip()
+
+    def ask(given: str, group: str, role: str = "envoy") -> str:
+        command = [sys.executable, stranger.__file__, XDS, group, role]
+        return sealed.run(command, stdin=f"{roots.rstrip()}\n{given}").strip()
+
+    front, other, picker = (token(account) for account in (f"front-{CLASS}", f"other-{CLASS}", "epp"))
+    assert ask(front, f"{NAMESPACE}/front") == "served"
+    assert ask("", f"{NAMESPACE}/front") == "UNAUTHENTICATED"
+    # One for the API server is none for us.
+    assert ask(token(f"front-{CLASS}", "--duration=10m"), f"{NAMESPACE}/front") == "UNAUTHENTICATED"
+    assert ask(front[:-8] + "AAAAAAAA", f"{NAMESPACE}/front") == "UNAUTHENTICATED"
+    for given, group, role in (
+        (token("default"), f"{NAMESPACE}/front", "envoy"),
+        (other, f"{NAMESPACE}/front", "envoy"),
+        (picker, f"{NAMESPACE}/front", "envoy"),
+        (front, f"{NAMESPACE}/front", "picker"),
+        (front, PICKER, "picker"),
+    ):
+        assert ask(given, group, role) == "PERMISSION_DENIED"
+
+
+def test_keys_and_tokens_are_shown_nowhere(sealed: Cluster, controller: Controller) -> None:
+    assert sealed.get("secrets", namespace=NAMESPACE)["items"] == []
+    pods = [each["metadata"]["name"] for each in sealed.get("pods", namespace=NAMESPACE)["items"]]
+    texts = [controller.log, sealed.run(["curl", "-sf", f"http://{controller.admin}/config_dump"])]
+    texts += [sealed.run(["curl", "-sf", f"http://{controller.admin}/{path}"]) for path in ("status", "metrics")]
+    texts += [sealed.kubectl("logs", "-n", NAMESPACE, pod, "--all-containers") for pod in pods]
+    for pod in pods:
+        if pod.startswith("front"):
+            dump = sealed.exec(
+                pod, "curl", "-sf", "http://127.0.0.1:19000/config_dump?include_eds", namespace=NAMESPACE
+            )
+            assert "pointsman/identity" in dump
+            texts.append(dump)
+            texts.append(sealed.exec(pod, "curl", "-sf", "http://127.0.0.1:19000/certs", namespace=NAMESPACE))
+    kept = sealed.get("secret", NAME)["data"]["ca.key"]
+    for text in texts:
+        assert "PRIVATE KEY" not in text
+        # How every signed token begins: {"alg": in base64.
+        assert "eyJhbGci" not in text
+        assert kept[:40] not in text
+
+
+def test_the_authority_is_made_once_kept_and_never_guessed(apis: Cluster) -> None:
+    apis.kubectl("create", "namespace", "authority")
+    with apis.inside():
+        asyncio.run(_follow_an_authority(apis))
+    apis.kubectl("delete", "namespace", "authority", "--wait=false")
+
+
+async def _follow_an_authority(cluster: Cluster) -> None:
+    api = await Api.connect(Path(cluster.state) / "kubeconfig")
+    try:
+        replicas = [Trust(api, "authority") for _ in range(5)]
+        found = await asyncio.gather(*(each.load() for each in replicas))
+        assert len({each.bundle for each in found}) == 1
+        path = f"/api/v1/namespaces/authority/secrets/{NAME}"
+        # One that is deleted is made again as it was, by whoever knows it.
+        await api.delete(path)
+        assert (await replicas[0].load()).bundle == found[0].bundle
+        assert (await Trust(api, "authority").load()).bundle == found[0].bundle
+        broken = {"data": {"ca.crt": base64.b64encode(b"none").decode()}}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": NAME}, **broken}
+        await api.put(path, body)
+        with pytest.raises(Failure, match=rf"Secret authority/{NAME}: data\[ca.crt\]: no certificates in PEM"):
+            await Trust(api, "authority").load()
+    finally:
+        await api.close()
