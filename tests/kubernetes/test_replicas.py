@@ -1,17 +1,15 @@
 """Two controllers in pods, as an installation has them: all serve Envoys, one of them writes."""
 
 import json
-import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import cluster_images
 import pytest
 import yaml
+from cluster_network import traffic
 from controllers import install_apis
 from minikluster.cluster import Cluster
 
@@ -99,14 +97,6 @@ def route(name: str, path: str) -> dict[str, Any]:
 
 
 @dataclass
-class Traffic:
-    """What became of requests that are sent one after another."""
-
-    answered: int = 0
-    failed: list[str] = field(default_factory=list)
-
-
-@dataclass
 class Installation:
     cluster: Cluster
 
@@ -163,29 +153,6 @@ class Installation:
                 return str(pod["metadata"]["name"])
         return ""
 
-    @contextmanager
-    def traffic(self, url: str) -> Iterator[Traffic]:
-        """Send requests, each on a connection of its own, until the end of the block."""
-        told, stop = Traffic(), threading.Event()
-
-        def send() -> None:
-            while not stop.wait(0.02):
-                try:
-                    with urllib.request.urlopen(url, timeout=20) as answer:
-                        answer.read()
-                        told.answered += 1
-                except OSError as error:
-                    told.failed.append(f"{type(error).__name__}: {error}")
-
-        with self.cluster.inside():
-            thread = threading.Thread(target=send)
-            thread.start()
-        try:
-            yield told
-        finally:
-            stop.set()
-            thread.join()
-
 
 @pytest.fixture(scope="module")
 def installation(new_cluster: Callable[[str], Cluster]) -> Installation:
@@ -206,8 +173,8 @@ def test_replicas_come_and_go_and_nobody_notices(installation: Installation) -> 
     )
     installation.serves("first")
     since = installation.programmed()["lastTransitionTime"]
-    with installation.traffic(f"http://{installation.address}/first") as traffic:
-        installation.until(lambda: traffic.answered > 10)
+    with traffic(cluster, f"http://{installation.address}/first") as told:
+        installation.until(lambda: told.answered > 10)
 
         # The leader is killed: another one leads.
         killed = installation.leader()
@@ -241,7 +208,7 @@ def test_replicas_come_and_go_and_nobody_notices(installation: Installation) -> 
         installation.until(lambda: installation.programmed().get("observedGeneration") == 2)
         assert installation.programmed()["status"] == "True"
         assert (installation.envoys_at(), installation.leader()) == (here, other)
-    assert traffic.failed == []
+    assert told.failed == []
 
 
 def _pods(cluster: Cluster) -> list[dict[str, Any]]:
