@@ -1,9 +1,11 @@
 """The check of queries, checked; `tests/kubernetes` holds those of the dashboard against what is really emitted."""
 
 import json
+import re
 
 import promql
 import pytest
+import yaml
 
 KNOWN = {"asked_total": {"pool", "status"}, "asked_bucket": {"pool", "le"}}
 
@@ -56,3 +58,14 @@ def test_panels_do_not_lie_on_one_another() -> None:
         assert max(x for x, _ in cells) < 24
         assert not cells & taken, panel["title"]
         taken |= cells
+
+
+def test_every_alert_is_told_of() -> None:
+    text = (promql.GRAFANA.parents[1] / "docs" / "operations.md").read_text()
+    told = text[text.index("## Metrics and alerts") :]
+    groups = yaml.safe_load((promql.GRAFANA / "alerts.yaml").read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"]}
+    assert set(re.findall(r"`([A-Z]\w+)`", told)) >= alerts
+    known = alerts | {"DEFAULT", "PREFIX_CACHE", "Programmed"}
+    table = text[text.index("## What fails") : text.index("Answers that the gateway")]
+    assert set(re.findall(r"`([A-Z][A-Za-z]+)`", table)) <= known
