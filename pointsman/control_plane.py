@@ -165,6 +165,7 @@ def _log_changes(last: State, state: State) -> None:
     changed = sorted({name for (_, name), _ in before.items() ^ after.items()})
     if changed:
         _log.info("published", generation=state.generation, resources=len(after), changed=changed)
+    known = set(last.problems)
     for line in state.problems:
-        if line not in last.problems:
+        if line not in known:
             _log.info("problem", problem=line)

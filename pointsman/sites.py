@@ -12,7 +12,7 @@ from typing import Protocol
 from pointsman.lingering import Lingering
 from pointsman.placement import MOVED_UP, Host, Placement, Places, place
 from pointsman.world_view import wanted, with_slices
-from resources import World
+from resources import HTTPRoute, World
 from xds import Sealed, Snapshot
 
 Later = Callable[[float, Callable[[], None]], object]
@@ -67,10 +67,15 @@ class OneMachine:
         self._later = later
         self._lingering = Lingering()
         self._sealed: tuple[Sealed, ...] = ()
+        self._arranged = World()
 
     def arrange(self, world: World) -> World:
         """Add the EndpointSlices that a cluster would make."""
-        return with_slices(world)
+        # They are made of other kinds than HTTPRoutes, and are there already where nothing else is different.
+        if not world.differs_only_in(HTTPRoute, self._arranged):
+            world = with_slices(world)
+        self._arranged = world
+        return world
 
     def place(self, world: World) -> Places:
         """Give every listener a port of this machine, the one that it had where it can be."""

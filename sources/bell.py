@@ -1,4 +1,4 @@
-"""The file system's events, told as one bit: something changed below the folders."""
+"""The file system's events below the folders: what changed."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from typing import Self
 from watchfiles import awatch
 
 _DEBOUNCE_MS = 50
-_STEP_MS = 20
+_STEP_MS = 10
 
 
 @dataclass(slots=True)
@@ -20,6 +20,7 @@ class Bell:
     folders: tuple[Path, ...]
     stop: asyncio.Event
     _rung: asyncio.Event = field(default_factory=asyncio.Event)
+    _heard: set[Path] = field(default_factory=set)
     _roots: tuple[tuple[Path, int, int], ...] = ()
     _listener: asyncio.Task[None] | None = None
 
@@ -33,8 +34,8 @@ class Bell:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._listener
 
-    async def wait(self, seconds: float) -> None:
-        """Return when the bell rings, when the source shall stop, or when the time is over."""
+    async def wait(self, seconds: float) -> frozenset[Path]:
+        """Return when the bell rings, when the source shall stop, or when the time is over: with what changed."""
         waiters = [asyncio.ensure_future(self._rung.wait()), asyncio.ensure_future(self.stop.wait())]
         try:
             await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -42,6 +43,8 @@ class Bell:
             for waiter in waiters:
                 waiter.cancel()
         self._rung.clear()
+        heard, self._heard = frozenset(self._heard), set()
+        return heard
 
     def follow(self) -> None:
         """Listen to the folders that exist; one that was made or replaced since is listened to afresh."""
@@ -59,7 +62,8 @@ class Bell:
             changes = awatch(
                 *paths, watch_filter=None, debounce=_DEBOUNCE_MS, step=_STEP_MS, ignore_permission_denied=True
             )
-            async for _ in changes:
+            async for found in changes:
+                self._heard.update(Path(path) for _, path in found)
                 self._rung.set()
 
 

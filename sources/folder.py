@@ -6,14 +6,14 @@ gone, an object there twice) is believed once the file has been left alone for a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resources import Key
 from sources.bell import Bell
 from sources.entries import Entry, complain, keep_last_good, read_entries
-from sources.ledger import Ledger
+from sources.holders import Holders, Newest, keys_of
+from sources.ledger import Ledger, are_sound
 from sources.listing import Listing, Stamp, list_files
 from sources.readings import AnyNotice, AnyProblem, FileProblem, Reading
 
@@ -47,6 +47,9 @@ class _Pending:
     since: float
 
 
+_Edit = tuple[Sequence[Entry], Sequence[Entry]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Now:
     """The time of a look: in seconds on a clock that nobody sets, and in nanoseconds on the one that stamps files."""
@@ -61,11 +64,12 @@ class _Now:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look at the folders brought."""
+    """What one look at the folders brought. `everywhere`: whether it was one at all files."""
 
     reading: Reading
     settled: bool
     seconds: float
+    everywhere: bool
 
 
 class FolderSource:
@@ -79,7 +83,11 @@ class FolderSource:
         self._folders = tuple(folders)
         self._files: dict[Path, _File] = {}
         self._pending: dict[Path, _Pending] = {}
+        # Files that must be read again, since another write could have left their stamps as they are.
+        self._unsure: set[Path] = set()
+        self._listing: Listing | None = None
         self._unread: list[FileProblem] = []
+        self._holders = Holders()
         self._ledger = Ledger()
 
     def read(self) -> Reading:
@@ -105,87 +113,103 @@ class FolderSource:
         problems: tuple[AnyProblem, ...] = self._ledger.problems
         notices: tuple[AnyNotice, ...] = self._ledger.notices
         async with Bell(self._folders, stop) as bell:
-            wait = RETRY
+            wait, due = RETRY, 0.0
             while not stop.is_set():
-                await bell.wait(wait)
+                changed = await bell.wait(wait)
                 if stop.is_set():
                     return
-                look = await asyncio.to_thread(self._look, patient=True)
-                wait = max(POLL, look.seconds / _POLL_SHARE) if look.settled else RETRY
+                everywhere = time.monotonic() >= due
+                look = await asyncio.to_thread(self._look, patient=True, changed=None if everywhere else changed)
+                if look.everywhere:
+                    due = time.monotonic() + max(POLL, look.seconds / _POLL_SHARE)
+                wait = max(0.0, due - time.monotonic()) if look.settled else RETRY
                 bell.follow()
                 reading = look.reading
                 if reading.changes or (reading.problems, reading.notices) != (problems, notices):
                     problems, notices = reading.problems, reading.notices
                     yield reading
 
-    def _look(self, *, patient: bool) -> _Look:
-        """Look at every file's stamp, read those that are new, and take in what may be believed."""
-        now = _Now(time.monotonic(), time.time_ns())
-        listing = list_files(self._folders)
-        fresh = self._fresh(listing, now)
-        settled = self._take_in(fresh, self._holders(listing, fresh), now, patient=patient) if fresh else True
-        unread = _unread(listing)
-        reading = self._take_stock(unread) if fresh or unread != self._unread else self._as_it_was()
-        self._unread = unread
-        return _Look(reading, settled, time.monotonic() - now.monotonic)
+    def _look(self, *, patient: bool, changed: frozenset[Path] | None = None) -> _Look:
+        """Look at the stamps of files, read those that are new, and take in what may be believed.
 
-    def _take_in(
-        self, fresh: Mapping[Path, _Pending], holders: Mapping[Key, set[Path]], now: _Now, *, patient: bool
-    ) -> bool:
-        """Take in the versions that may be believed; tell whether that was all, and for good."""
+        changed: the files to look at beside those that are not settled; None for all that there are.
+        """
+        now = _Now(time.monotonic(), time.time_ns())
+        few = {*(changed or ()), *self._pending, *self._unsure}
+        glance = self._listing.again(few) if changed is not None and self._listing is not None else None
+        listing = self._listing = glance if glance is not None else list_files(self._folders)
+        among = few if glance is not None else {**dict.fromkeys(listing.files), **dict.fromkeys(self._files)}
+        fresh = self._fresh(listing, now, among)
+        edits = self._take_in(fresh, now, patient=patient)
+        settled = not (self._pending or self._unsure)
+        unread = _unread(listing)
+        reading = self._take_stock(edits, unread) if edits or unread != self._unread else self._as_it_was()
+        self._unread = unread
+        return _Look(reading, settled, time.monotonic() - now.monotonic, everywhere=glance is None)
+
+    def _take_in(self, fresh: Mapping[Path, _Pending], now: _Now, *, patient: bool) -> dict[Path, _Edit]:
+        """Take in the versions that may be believed; give the entries of their files before and after."""
         self._pending = {}
-        settled = True
+        edits: dict[Path, _Edit] = {}
+        newest = Newest(self._holders, {path: version.entries for path, version in fresh.items()})
         for path, version in fresh.items():
-            before = self._files.get(path)
-            doubtful = _is_doubtful(path, version, before, holders)
+            known = self._files.get(path)
+            before: Sequence[Entry] = known.entries if known is not None else ()
+            doubtful = _is_doubtful(path, before, newest)
             if patient and doubtful and not _left_alone(version, now, self._settle):
                 self._pending[path] = version
-                settled = False
-            elif version.stamp is None:
-                del self._files[path]
-            else:
-                entries = keep_last_good(before.entries if before else (), version.entries)
-                # Another write within the same tick of the file system's clock would leave the stamp as it is.
-                stamp = version.stamp if not patient or now.age(version.stamp) >= _TICK else None
-                self._files[path] = _File(self._place(path), stamp, entries)
-                settled = settled and stamp is not None
-        return settled
-
-    def _fresh(self, listing: Listing, now: _Now) -> dict[Path, _Pending]:
-        """Give the versions of files that have not been taken in."""
-        fresh: dict[Path, _Pending] = {}
-        for path, stamp in listing.files.items():
-            known, pending = self._files.get(path), self._pending.get(path)
-            if known is not None and known.stamp == stamp:
                 continue
-            if pending is not None and pending.stamp == stamp:
+            self._unsure.discard(path)
+            if version.stamp is None:
+                del self._files[path]
+                edits[path] = (before, ())
+                continue
+            entries = keep_last_good(before, version.entries)
+            # Another write within the same tick of the file system's clock would leave the stamp as it is.
+            stamp = version.stamp if not patient or now.age(version.stamp) >= _TICK else None
+            if stamp is None:
+                self._unsure.add(path)
+            self._files[path] = _File(self._place(path), stamp, entries)
+            edits[path] = (before, entries)
+        for path, (before, after) in edits.items():
+            self._holders.replace(path, before, after)
+        return edits
+
+    def _fresh(self, listing: Listing, now: _Now, among: Iterable[Path]) -> dict[Path, _Pending]:
+        """Give the versions of files, among these, that have not been taken in."""
+        fresh: dict[Path, _Pending] = {}
+        for path in among:
+            stamp, known, pending = listing.files.get(path), self._files.get(path), self._pending.get(path)
+            if stamp is None:
+                if known is not None and not listing.may_have(path):
+                    since = pending.since if pending is not None and pending.stamp is None else now.monotonic
+                    fresh[path] = _Pending(None, (), since)
+            elif known is not None and known.stamp == stamp:
+                continue
+            elif pending is not None and pending.stamp == stamp:
                 # A write that leaves size and time as they were can hide behind the same stamp.
                 entries = _read(path) if now.age(stamp) < self._settle else pending.entries
                 fresh[path] = _Pending(stamp, entries, pending.since)
             else:
                 fresh[path] = _Pending(stamp, _read(path), now.monotonic)
-        for path in self._files:
-            if path not in listing.files and not listing.may_have(path):
-                pending = self._pending.get(path)
-                since = pending.since if pending is not None and pending.stamp is None else now.monotonic
-                fresh[path] = _Pending(None, (), since)
         return fresh
 
-    def _holders(self, listing: Listing, fresh: Mapping[Path, _Pending]) -> dict[Key, set[Path]]:
-        """Tell which files that are there have each object, by their newest versions."""
-        holders: dict[Key, set[Path]] = {}
-        for path in {**dict.fromkeys(self._files), **dict.fromkeys(listing.files)}:
-            newest = fresh.get(path) or self._files.get(path)
-            for key in _keys(newest.entries if newest else ()):
-                holders.setdefault(key, set()).add(path)
-        return holders
-
-    def _take_stock(self, unread: Sequence[FileProblem]) -> Reading:
+    def _take_stock(self, edits: Mapping[Path, _Edit], unread: Sequence[FileProblem]) -> Reading:
         """Balance the ledger over the files taken in."""
+        if unread == self._unread and all(self._is_plain(path, edit) for path, edit in edits.items()):
+            self._ledger, reading = self._ledger.amend(edits.values())
+            return reading
         ordered = sorted(self._files, key=lambda path: self._files[path].place)
         files = {path: self._files[path].entries for path in ordered}
         self._ledger, reading = self._ledger.balance(files, unread)
         return reading
+
+    def _is_plain(self, path: Path, edit: _Edit) -> bool:
+        """Whether an edit can make no difference to anything but the objects in it."""
+        return all(
+            are_sound(entries) and all({path}.issuperset(self._holders.of(key)) for key in keys_of(entries))
+            for entries in edit
+        )
 
     def _as_it_was(self) -> Reading:
         return Reading((), self._ledger.problems, self._ledger.notices)
@@ -196,18 +220,15 @@ class FolderSource:
         return next(homes, len(self._folders)), path.parts
 
 
-def _keys(entries: Sequence[Entry]) -> set[Key]:
-    return {entry.key for entry in entries if entry.key is not None and entry.object is not None}
-
-
-def _is_doubtful(path: Path, version: _Pending, before: _File | None, holders: Mapping[Key, set[Path]]) -> bool:
+def _is_doubtful(path: Path, before: Sequence[Entry], newest: Newest) -> bool:
     """Whether a version of a file is bad news: a complaint, an object gone, or one that another file has as well."""
-    if any(entry.complaint is not None for entry in version.entries):
+    entries = newest.entries(path)
+    if any(entry.complaint is not None for entry in entries):
         return True
-    had, has = _keys(before.entries if before else ()), _keys(version.entries)
-    lost = any(not holders.get(key) for key in had - has)
-    double = any(holders.get(key, set()) - {path} for key in has - had)
-    return lost or double or len(has) < sum(entry.object is not None for entry in version.entries)
+    had, has = keys_of(before), keys_of(entries)
+    lost = any(not newest.have(key, path) for key in had - has)
+    double = any(newest.have(key, path) for key in has - had)
+    return lost or double or len(has) < sum(entry.object is not None for entry in entries)
 
 
 def _left_alone(version: _Pending, now: _Now, settle: float) -> bool:

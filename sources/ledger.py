@@ -3,7 +3,7 @@
 Pure: nothing here reads a file or a clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,34 @@ class Ledger:
         gone = (Delete(key) for key in self.objects if key not in objects)
         new = (Upsert(each) for key, each in objects.items() if each is not self.objects.get(key))
         return ledger, Reading((*gone, *new), ledger.problems, ledger.notices)
+
+    def amend(self, edits: Iterable[tuple[Sequence[Entry], Sequence[Entry]]]) -> tuple["Ledger", Reading]:
+        """Take over edits of files, each with its entries before and after; the same, but for sound ones only.
+
+        All of the entries are sound, and no other place has any of their objects: nothing else can be different.
+        """
+        objects, changes = dict(self.objects), list[Upsert | Delete]()
+        for before, after in edits:
+            new = {entry.key: entry.object for entry in after if entry.key is not None and entry.object is not None}
+            gone = [entry.key for entry in before if entry.key is not None and entry.key not in new]
+            for key in gone:
+                del objects[key]
+            changes += map(Delete, gone)
+            for key, found in new.items():
+                if objects.get(key) != found:
+                    objects[key] = found
+                    changes.append(Upsert(found))
+        ledger = Ledger(objects, self.problems, self.notices)
+        return ledger, Reading(tuple(changes), ledger.problems, ledger.notices)
+
+
+def are_sound(entries: Sequence[Entry]) -> bool:
+    """Whether there is nothing to be said of entries, and they have each object once."""
+    return all(_is_sound(entry) for entry in entries) and len({entry.key for entry in entries}) == len(entries)
+
+
+def _is_sound(entry: Entry) -> bool:
+    return entry.object is not None and not (entry.complaint or entry.remarks or entry.ignored_kind or entry.stale)
 
 
 _Claim = tuple[Object, Path, int]

@@ -1,7 +1,8 @@
 """Which files of the folders hold manifests, and a stamp of each that changes when the file does."""
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,14 +24,41 @@ class Listing:
     """The files in order of precedence: folder by folder, sorted by path within one.
 
     `unread` are the folders that could not be listed, with the reason: what was below them may still be there.
+    `folders` are all that were. `links` are the entries that stand for others, wherever those are.
     """
 
     files: dict[Path, Stamp] = field(default_factory=dict)
     unread: dict[Path, str] = field(default_factory=dict)
+    folders: set[Path] = field(default_factory=set)
+    links: set[Path] = field(default_factory=set)
 
     def may_have(self, path: Path) -> bool:
         """Whether the listing cannot tell that a file is gone."""
         return any(folder in path.parents for folder in self.unread)
+
+    def again(self, paths: Iterable[Path]) -> "Listing | None":
+        """Give the listing after changes at these paths; None where that takes another look at all folders."""
+        if self.unread or self.links:
+            return None
+        stamps: dict[Path, Stamp] = {}
+        for path in paths:
+            if path in self.files:
+                try:
+                    status = path.lstat()
+                except OSError:
+                    return None
+                if not stat.S_ISREG(status.st_mode):
+                    return None
+                stamps[path] = _stamp(status)
+            elif self._could_bring(path):
+                return None
+        return Listing({**self.files, **stamps}, folders=self.folders)
+
+    def _could_bring(self, path: Path) -> bool:
+        """Whether a path that is no manifest known so far could be one, or a folder, now or before."""
+        if path in self.folders:
+            return True
+        return not _hidden(path.name) and (path.name.endswith(SUFFIXES) or path.is_dir())
 
 
 def list_files(folders: Sequence[Path]) -> Listing:
@@ -42,7 +70,7 @@ def list_files(folders: Sequence[Path]) -> Listing:
             listing.unread[folder] = "no such folder"
             continue
         found: dict[Path, Stamp] = {}
-        _walk(folder, found, listing.unread, seen)
+        _walk(folder, found, listing, seen)
         for path in sorted(found, key=lambda path: path.parts):
             stamp = found[path]
             if (stamp.device, stamp.inode) not in seen:
@@ -51,7 +79,7 @@ def list_files(folders: Sequence[Path]) -> Listing:
     return listing
 
 
-def _walk(folder: Path, found: dict[Path, Stamp], unread: dict[Path, str], seen: set[tuple[int, int]]) -> None:
+def _walk(folder: Path, found: dict[Path, Stamp], listing: Listing, seen: set[tuple[int, int]]) -> None:
     try:
         status = folder.stat()
         # Links between folders may go round in circles.
@@ -64,29 +92,35 @@ def _walk(folder: Path, found: dict[Path, Stamp], unread: dict[Path, str], seen:
         # The folder went away between being listed and being looked at.
         return
     except OSError as error:
-        unread[folder] = error.strerror or type(error).__name__
+        listing.unread[folder] = error.strerror or type(error).__name__
         return
+    listing.folders.add(folder)
     for entry in entries:
         if not _hidden(entry.name):
-            _visit(entry, folder, found, unread, seen)
+            _visit(entry, folder, found, listing, seen)
 
 
 def _visit(
     entry: os.DirEntry[str],
     folder: Path,
     found: dict[Path, Stamp],
-    unread: dict[Path, str],
+    listing: Listing,
     seen: set[tuple[int, int]],
 ) -> None:
     try:
+        if entry.is_symlink():
+            listing.links.add(folder / entry.name)
         if entry.is_dir():
-            _walk(folder / entry.name, found, unread, seen)
+            _walk(folder / entry.name, found, listing, seen)
         elif entry.name.endswith(SUFFIXES) and entry.is_file():
-            status = entry.stat()
-            found[folder / entry.name] = Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            found[folder / entry.name] = _stamp(entry.stat())
     except OSError:
         # The file went away between being listed and being looked at.
         return
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _hidden(name: str) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from resources import Object, Service, Upsert, World
 from sources import FolderSource, Reading
+from sources.listing import list_files
 
 
 def service(name: str, port: object = 80) -> str:
@@ -274,6 +275,46 @@ class TestWatching:
             await follower.until(lambda: names(follower.world) == {"a": 80, "b": 80} and not follower.problems, 2.0)
             (two / "b.yaml").write_text(service("b", 81))
             await follower.until(lambda: names(follower.world) == {"a": 80, "b": 81})
+
+    async def test_events_tell_where_to_look(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # From the first look on nobody looks at all files unasked.
+        monkeypatch.setattr("sources.folder.POLL", 1000.0)
+        folder = tmp_path / "folder"
+        (folder / "deep").mkdir(parents=True)
+        for name in ("a", "b", "deep/c"):
+            (folder / f"{name}.yaml").write_text(service(name.rpartition("/")[2]))
+        everywhere: list[int] = []
+        original = list_files
+        monkeypatch.setattr("sources.folder.list_files", lambda folders: everywhere.append(1) or original(folders))  # type: ignore[func-returns-value]
+        async with following(folder, settle=0.05) as follower:
+            # Until the watcher is there, no event tells of an edit: they go on until one does.
+            port = 1000
+            while names(follower.world)["a"] == 80:
+                port += 1
+                (folder / "a.yaml").write_text(service("a", port))
+                with suppress(TimeoutError):
+                    await follower.until(lambda: names(follower.world)["a"] != 80, 0.2)
+            await follower.until(lambda: names(follower.world)["a"] == port, PATIENT)
+            looks = len(everywhere)
+            (folder / "b.yaml").write_text(service("b", 81))
+            await follower.until(lambda: names(follower.world)["b"] == 81, PATIENT)
+            (folder / "new").write_text(service("b", 82))
+            (folder / "new").replace(folder / "b.yaml")
+            await follower.until(lambda: names(follower.world)["b"] == 82, PATIENT)
+            (folder / "b.yaml").write_text("[")
+            await follower.until(lambda: len(follower.problems) == 1, PATIENT)
+            (folder / "b.yaml").write_text(service("b", 83))
+            await follower.until(lambda: not follower.problems and names(follower.world)["b"] == 83, PATIENT)
+            assert len(everywhere) == looks
+            (folder / "new.yaml").write_text(service("new"))
+            await follower.until(lambda: "new" in names(follower.world), PATIENT)
+            assert len(everywhere) > looks
+            (folder / "deep").rename(tmp_path / "away")
+            await follower.until(lambda: "c" not in names(follower.world), PATIENT)
+            (tmp_path / "away").rename(folder / "back")
+            await follower.until(lambda: "c" in names(follower.world), PATIENT)
+            (folder / "b.yaml").unlink()
+            await follower.until(lambda: "b" not in names(follower.world), PATIENT)
 
     async def test_a_mounted_config_map_is_followed(self, tmp_path: Path) -> None:
         def publish(version: str, port: int) -> None:

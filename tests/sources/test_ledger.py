@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from resources import Delete, Key, Object, Pod, Upsert, decode
 from sources import Reading
 from sources.entries import Entry, keep_last_good, read_entries
-from sources.ledger import Ledger
+from sources.ledger import Ledger, are_sound
 
 A, B = Path("folder/a.yaml"), Path("folder/b.yaml")
 
@@ -201,3 +204,32 @@ def test_a_pod_that_runs_is_the_one_that_is_asked_for_in_any_order() -> None:
     for both in (wanted, running):
         _, reading = balance(Ledger(), a=both, b=both)
         assert len(reading.problems) == 1
+
+
+sound_files = st.dictionaries(st.sampled_from("abc"), st.integers(80, 82), max_size=3)
+
+
+@given(sound_files, sound_files)
+def test_to_amend_is_to_balance_where_all_is_sound(before: dict[str, int], after: dict[str, int]) -> None:
+    was = entries(*(service(name, port) for name, port in before.items()))
+    now = entries(*(service(name, port) for name, port in after.items()))
+    other = entries(service("other"))
+    assert are_sound(was)
+    assert are_sound(now)
+    first, _ = balance(Ledger(), a=was, b=other)
+    balanced, expected = balance(first, a=now, b=other)
+    amended, reading = first.amend([(was, now)])
+    assert amended.objects == balanced.objects
+    assert sorted(changed(reading)) == sorted(changed(expected))
+    for each, found in first.objects.items():
+        if amended.objects.get(each) == found:
+            assert amended.objects[each] is found
+
+
+ROUTE = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {odd: 1}\n"
+
+
+def test_what_there_is_something_to_say_of_is_not_sound() -> None:
+    for text in ("[", ROUTE, "apiVersion: a/v1\nkind: Odd\n", service("a", "x")):
+        assert not are_sound(entries(text))
+    assert not are_sound(entries(service("a"), service("a")))
