@@ -1,7 +1,7 @@
 """The control plane's own HTTP endpoint: how everything stands, for people and for Prometheus.
 
 /status       gateways, problems, notices, refusals, connected nodes, and every object's status
-              (?after=N waits up to 30 s for a generation newer than N)
+              (?after=N waits up to 30 s for a generation newer than N, ?statuses=no leaves those of objects out)
 /config_dump  all that is published
 /metrics      Prometheus
 /healthz      the process answers
@@ -88,7 +88,10 @@ class Admin:
                     await self._plane.after(int(after))
             except TimeoutError:
                 pass  # the present state is an answer too
-        return _json(report.status(self._plane.state, self._clients(), self._problems()))
+        found = report.status(self._plane.state, self._clients(), self._problems())
+        if request.query.get("statuses") != "no":
+            found["statuses"] = report.statuses_of(self._plane.state)
+        return _json(found)
 
     async def _config_dump(self, _: web.Request) -> web.Response:
         return _json(report.config_dump(self._plane.state))

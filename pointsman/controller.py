@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,8 @@ class Controller:
         self._identities: Identities | None = None
         self._events = Events(api, controller=CONTROLLER, instance=options.identity)
         self._noticed: Mapping[Key, Mapping[str, object]] | None = None
+        # The statuses of a translation, by their objects, and the Gateways among these.
+        self._translated: tuple[tuple[Status, ...], Mapping[Key, Mapping[str, object]], list[Key]] = ((), {}, [])
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop."""
@@ -220,8 +222,10 @@ class Controller:
             state = self._plane.state
             if state.translation is not None:
                 statuses = self._statuses(state.translation.statuses)
-                self._notice(statuses)
-                self._writer.want(statuses)
+                # Of ten thousand statuses a change, or an Envoy's answer, concerns a few or none.
+                if statuses != self._noticed:
+                    self._notice(statuses)
+                    self._writer.want(statuses)
                 if self._leading and not self._swept:
                     self._swept = True
                     self._writer.sweep(self._source.all_told)
@@ -249,22 +253,23 @@ class Controller:
                     self._events.post(each.key, told.uid, warning=each.warning, reason=each.reason, note=each.note)
         self._noticed = statuses
 
-    def _statuses(self, statuses: Iterable[Status]) -> Mapping[Key, Mapping[str, object]]:
+    def _statuses(self, statuses: tuple[Status, ...]) -> Mapping[Key, Mapping[str, object]]:
+        if statuses is not self._translated[0]:
+            gateways = [each.key for each in statuses if (each.key.group, each.key.kind) == _GATEWAY]
+            self._translated = statuses, {each.key: each.body for each in statuses}, gateways
+        _, bodies, gateways = self._translated
         accounts = self._accounts()
         versions = self._site.versions if self._replicas is not None else {}
-        wanted: dict[Key, Mapping[str, object]] = {}
+        wanted = {**bodies}
         names: list[str] = []
-        for each in statuses:
-            body = each.body
-            if (each.key.group, each.key.kind) == _GATEWAY:
-                name = f"{each.key.namespace}/{each.key.name}"
-                names.append(name)
-                self._recall(name, each.key)
-                addresses = addresses_of(self._plane.world, each.key)
-                troubles = self._provisioning.problems_of(each.key) if self._provisioning is not None else ()
-                taken = accounts.get(name, ())
-                body = self._programming.describe(name, body, taken, addresses, troubles, versions.get(name, ""))
-            wanted[each.key] = body
+        for key in gateways:
+            name = f"{key.namespace}/{key.name}"
+            names.append(name)
+            self._recall(name, key)
+            addresses = addresses_of(self._plane.world, key)
+            troubles = self._provisioning.problems_of(key) if self._provisioning is not None else ()
+            taken, version = accounts.get(name, ()), versions.get(name, "")
+            wanted[key] = self._programming.describe(name, bodies[key], taken, addresses, troubles, version)
         self._programming.forget_all_but(names)
         return wanted
 

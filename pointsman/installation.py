@@ -111,7 +111,7 @@ class Installation:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 while True:
-                    report = await self.report()
+                    report = await self.report(statuses=False)
                     missing = "the control plane does not answer" if report is None else _missing(report)
                     if report is not None and not missing:
                         missing = await self._other_missing(report)
@@ -135,9 +135,13 @@ class Installation:
         body = await self._get("http://envoy/stats", {"filter": _PICKER_HEALTHY}, self._envoy)
         return body is not None and body.strip().endswith(b": 1")
 
-    async def report(self, after: int | None = None) -> Report | None:
-        """Return how everything stands, waiting for a generation newer than `after`; None when nobody answers."""
-        body = await self._get(f"http://{self.admin}/status", {} if after is None else {"after": str(after)})
+    async def report(self, after: int | None = None, *, statuses: bool = True) -> Report | None:
+        """Return how everything stands, waiting for a generation newer than `after`; None when nobody answers.
+
+        statuses: those of objects as well, which at ten thousand routes are megabytes.
+        """
+        query = {**({} if statuses else {"statuses": "no"}), **({} if after is None else {"after": str(after)})}
+        body = await self._get(f"http://{self.admin}/status", query)
         if body is None:
             return None
         report: Report = orjson.loads(body)
@@ -147,7 +151,7 @@ class Installation:
         """Yield how everything stands whenever it may have changed since `report`."""
         generation: int | None = report["generation"]
         while True:
-            found = await self.report(generation)
+            found = await self.report(generation, statuses=False)
             if found is None:
                 # It is being restarted, and counts from the beginning.
                 generation = None

@@ -10,7 +10,7 @@ from xds import ClientStatus, Nack
 
 
 def status(state: State, clients: Iterable[ClientStatus], problems: Iterable[str] = ()) -> dict[str, object]:
-    """Return /status. `problems` are those besides the translation's.
+    """Return /status without the statuses of objects. `problems` are those besides the translation's.
 
     `nodes` are the connected Envoys and pickers; each is in sync when it has accepted all that is published.
     `nacks` are the refusals in force.
@@ -26,8 +26,12 @@ def status(state: State, clients: Iterable[ClientStatus], problems: Iterable[str
         "notices": list(state.notices),
         "nodes": [_node(each) for each in nodes],
         "nacks": [_nack(each) for node in nodes for each in node.nacks],
-        "statuses": statuses(translation.statuses) if translation else [],
     }
+
+
+def statuses_of(state: State) -> list[dict[str, object]]:
+    """Return the statuses of objects, of which there can be thousands."""
+    return statuses(state.translation.statuses) if state.translation else []
 
 
 def gateway(summary: GatewaySummary) -> dict[str, object]:

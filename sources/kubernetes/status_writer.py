@@ -70,7 +70,7 @@ class StatusWriter:
     def want(self, statuses: Mapping[Key, Json]) -> None:
         """Take what every object's status is to be from here on; an object that is not named has none from us."""
         changed = [key for key, body in statuses.items() if self._wanted.get(key) != body]
-        left = [key for key in self._wanted if key not in statuses]
+        left = self._wanted.keys() - statuses.keys()
         self._wanted = dict(statuses)
         for key in left:
             self._wanted_none(key)

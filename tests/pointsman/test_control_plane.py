@@ -7,7 +7,7 @@ import pytest
 from pointsman import control_plane
 from pointsman.control_plane import LISTENER, ControlPlane
 from pointsman.placement import Host, Placement
-from pointsman.report import config_dump, counts_by_type, status
+from pointsman.report import config_dump, counts_by_type, status, statuses_of
 from pointsman.sites import OneMachine
 from pointsman.translation_settings import settings
 from sources import FolderSource
@@ -157,7 +157,7 @@ def test_the_report_is_complete_and_plain(stage: Stage) -> None:
         }
     ]
     assert found["trouble"] is None
-    assert [each["kind"] for each in found["statuses"]] == ["Gateway"]  # type: ignore[attr-defined]
+    assert [each["kind"] for each in statuses_of(stage.plane.state)] == ["Gateway"]
 
 
 def test_the_dump_and_the_counts_agree(stage: Stage) -> None:
