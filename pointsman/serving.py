@@ -8,6 +8,7 @@ from pointsman.admin import Admin
 from pointsman.bootstrap import GROUP
 from pointsman.control_plane import ControlPlane
 from pointsman.failure import Failure
+from pointsman.heap import staying
 from pointsman.place_file import load, save
 from pointsman.placement import Placement
 from pointsman.ports import host
@@ -49,7 +50,8 @@ async def serve(
     server = AdsServer(xds, plane.refuse)
     endpoint = Admin(plane, server.status, admin)
     source = FolderSource(folders)
-    plane.take(await asyncio.to_thread(source.read))
+    with staying():
+        plane.take(await asyncio.to_thread(source.read))
     try:
         await server.start()
     except RuntimeError:
