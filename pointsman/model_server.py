@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pointsman.failure import Failure
 from pointsman.signals import stop_on_signals
-from simulator import CommandError, ModelServer, Site, Timing, find_server
+from simulator import CommandError, DistantRooms, ModelServer, Role, ServerSpec, Site, Timing, find_server
 from simulator.commands import Launch
 
 _ANY = "0.0.0.0"  # noqa: S104 - a pod's own address, whichever that is
@@ -36,13 +36,27 @@ async def serve(command: Sequence[str]) -> None:
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler(sys.stdout))
     log.propagate = False
-    server = ModelServer(Site(socket.gethostname(), spec.host or _ANY, spec.port), spec, Timing(), requests_log=log)
+    rooms = DistantRooms()
+    site = Site(socket.gethostname(), spec.host or _ANY, spec.port)
+    server = ModelServer(site, spec, Timing(), rooms=rooms, requests_log=log)
     try:
         await server.start()
     except OSError as error:
-        raise Failure(f"{spec.host or _ANY}:{spec.port}: {error.strerror}") from None
+        raise Failure(f"{site.host}:{spec.port}: {error.strerror}") from None
+    await _let_be_met(rooms, spec, site.host)
     log.info("INFO:     serving %s on port %d", ", ".join(spec.served_names), server.site.port)
     try:
         await stop.wait()
     finally:
         await server.stop(_GRACE)
+        await rooms.end()
+
+
+async def _let_be_met(rooms: DistantRooms, spec: ServerSpec, host: str) -> None:
+    shared = spec.disaggregation
+    if shared is None or shared.role is not Role.PREFILL:
+        return
+    try:
+        await rooms.listen(host, shared.bootstrap_port)
+    except OSError as error:
+        raise Failure(f"{host}:{shared.bootstrap_port}: {error.strerror}") from None

@@ -1,5 +1,6 @@
 """Model servers without GPUs: honest stand-ins for vLLM and SGLang on loopback addresses, for demos and tests."""
 
+from simulator.bootstrap import DistantRooms
 from simulator.commands import find_server
 from simulator.endpoint_pickers import read_flags
 from simulator.faults import Fault, Mode
@@ -7,12 +8,13 @@ from simulator.fleet import Fleet, RunningPod
 from simulator.manifests import WRITTEN, Manifests
 from simulator.rollout import Numbered, Recreate, Rolling, Scaled
 from simulator.server import ModelServer, Site
-from simulator.spec import CommandError, LoraModule, ServerSpec, Timing
+from simulator.spec import CommandError, LoraModule, Role, ServerSpec, Timing
 from simulator.workloads import Plan, PodPlan, WorkloadPlan, plan
 
 __all__ = [
     "WRITTEN",
     "CommandError",
+    "DistantRooms",
     "Fault",
     "Fleet",
     "LoraModule",
@@ -23,6 +25,7 @@ __all__ = [
     "Plan",
     "PodPlan",
     "Recreate",
+    "Role",
     "Rolling",
     "RunningPod",
     "Scaled",

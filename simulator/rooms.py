@@ -1,7 +1,8 @@
 """Where a prefill and a decode server meet for one request: the bootstrap address of the one, and a room's number.
 
-The servers of one fleet share one `Rooms`, as real ones share a network. What real servers say of a meeting that fails
-is what these say (SGLang, `srt/disaggregation`).
+The servers of one fleet share one `Rooms`, as real ones share a network; those that are processes of their own meet
+over it (`simulator.bootstrap`). What real servers say of a meeting that fails is what these say (SGLang,
+`srt/disaggregation`).
 """
 
 import asyncio
@@ -122,22 +123,23 @@ class Door:
         """Wait for the KV values. Raises RequestError at once where no prefill server is met at the room's address."""
         if not self._rooms.has_host(room):
             host, port = room.address
-            raise _failure(f"Could not fetch prefill parallel info from bootstrap_addr: {host}:{port}")
+            raise failure(f"Could not fetch prefill parallel info from bootstrap_addr: {host}:{port}")
         with self._rooms.meet(room) as meeting:
             meeting.wanted.set()
             await self._within(meeting.sent, patience, f"Decode transfer failed for {room.number}: timed out")
             if meeting.failure:
-                raise _failure(f"Decode transfer failed for {room.number}: {meeting.failure}")
+                raise failure(f"Decode transfer failed for {room.number}: {meeting.failure}")
 
     async def _within(self, event: asyncio.Event, seconds: float, complaint: str) -> None:
         self.waiting += 1
         try:
             await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
-            raise _failure(complaint) from None
+            raise failure(complaint) from None
         finally:
             self.waiting -= 1
 
 
-def _failure(message: str) -> RequestError:
+def failure(message: str) -> RequestError:
+    """Return what a server answers with whose meeting fails."""
     return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, message, "InternalServerError")

@@ -19,10 +19,9 @@ import pytest
 from load import Answer, Question, ask, load
 from picker_metrics import scrape
 from running import Running, Start, until
-from scenarios import SEEDS, WITHOUT, blocks, documents, text_of
+from scenarios import SEEDS, WITHOUT, blocks, documents, rounds, text_of
 
 _REQUEST = re.compile(r"(/v1/[a-z/]+)(?:(?!curl).)*? -d '(\{.*?\n\s*\})'", re.DOTALL)
-_ROUND = re.compile(r"echo '(\{.*\})' > round\d\.txt")
 _LLAMA = "default/vllm-llama3-8b-instruct"
 _METHODS = ("vllm", "sglang", "vllm-multi-node", "sglang-multi-node")
 
@@ -139,11 +138,11 @@ async def test_requests_go_where_load_and_prefixes_tell(start: Start, tmp_path: 
     assert served <= pods.keys() - {loaded}
 
     await settle(running, by_prefix)
-    rounds = _ROUND.findall(text_of(1))
-    assert len(rounds) == 2
+    bodies = rounds(text_of(1))
+    assert len(bodies) == 2
     for _ in range(4):
         # One right after the other, as a shell does it.
-        said = [await say(running, body) for body in rounds]
+        said = [await say(running, body) for body in bodies]
         lines = [await running.handled(request_id) for request_id in said]
         assert len({line["pod_served"] for line in lines}) == 1, [dict(line) for line in lines]
 
@@ -185,7 +184,7 @@ async def test_prefill_and_decode_apart(start: Start, tmp_path: Path) -> None:
     (request,) = requests_of(text_of(1))
     assert "-decode-" in (await send(running, request))["pod"]
     await holds(running, "InferenceTrafficPolicy", "inference-policy", "Accepted")
-    bodies = _ROUND.findall(text_of(1))
+    bodies = rounds(text_of(1))
     for step in (by_load, by_prefix):
         if step is by_prefix:
             await settle(running, step)

@@ -12,6 +12,7 @@ SEEDS = os.environ.get("POINTSMAN_SEEDS", "")
 WITHOUT = "POINTSMAN_SEEDS does not name the folder of the scenarios' texts"
 
 _START = re.compile(r"^\s*(apiVersion|kind): ")
+_ROUND = re.compile(r"echo '(\{.*\})' > round\d\.txt")
 # What may stand at the margin of a block; texts go on at the same depth, with titles and ends of here-documents.
 _MARGIN = re.compile(r"[A-Za-z]+:|---$|#|- ")
 
@@ -19,6 +20,11 @@ _MARGIN = re.compile(r"[A-Za-z]+:|---$|#|- ")
 def text_of(number: int) -> str:
     (path,) = Path(SEEDS).glob(f"{number:03}_*.txt")
     return path.read_text()
+
+
+def rounds(text: str) -> list[str]:
+    """The bodies that a text has written to files, to be sent one after the other."""
+    return _ROUND.findall(text)
 
 
 def blocks(text: str) -> list[str]:
