@@ -11,6 +11,7 @@ from resources import (
     DaemonSet,
     Deployment,
     HorizontalPodAutoscaler,
+    InferencePool,
     Key,
     Object,
     PodDisruptionBudget,
@@ -20,7 +21,7 @@ from resources import (
 )
 from sources.kubernetes import Api, Applier, Interest, KubernetesSource, Wanted
 from translators import Translation
-from translators.infrastructure import HASH_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, Infrastructure, provision
+from translators.infrastructure import HASH_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, Infrastructure, Made, provision
 
 MADE: tuple[type[Object], ...] = (
     ConfigMap,
@@ -32,6 +33,10 @@ MADE: tuple[type[Object], ...] = (
     ServiceAccount,
 )
 """The kinds that are made."""
+
+# A pool that is applied with a picker of its own is there a moment before that picker's Service: what would be made in
+# its place bears the same names (seconds).
+_PATIENCE_WITH_POOLS = 2.0
 
 
 def bootstrap_template() -> str:
@@ -74,7 +79,7 @@ class Provisioning:
         wanted = provision(gateways, pickers, self._infrastructure, uids)
         self._origins = {each.key: each.origin for each in wanted.objects}
         self.applier.want(
-            [Wanted(each.key, each.api_version, each.body, each.hash) for each in wanted.objects],
+            [Wanted(each.key, each.api_version, each.body, each.hash, _patience(each)) for each in wanted.objects],
             keep=lambda item: _gateway_of(item) in wanted.untouched,
         )
 
@@ -105,6 +110,10 @@ class Provisioning:
             for item in self._world.all(kind).values()
             if item.metadata.labels.get(MANAGED_BY_LABEL) == MANAGED_BY
         }
+
+
+def _patience(made: Made) -> float:
+    return _PATIENCE_WITH_POOLS if made.origin.kind == InferencePool.KIND else 0.0
 
 
 def _gateway_of(item: Object) -> Key | None:

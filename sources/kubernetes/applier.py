@@ -33,12 +33,16 @@ _log = structlog.get_logger("infrastructure")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An object as it is to be. `form` tells one form from another: it is the value of an annotation of it."""
+    """An object as it is to be. `form` tells one form from another: it is the value of an annotation of it.
+
+    `patience` is how many seconds it has to be wanted before it is made where it is not there.
+    """
 
     key: Key
     api_version: str
     body: Mapping[str, Any]
     form: str
+    patience: float = 0.0
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class Applier:
         self._form = form
         self._label = label
         self._wanted: dict[Key, Wanted] = {}
+        self._since: dict[Key, float] = {}
         self._keep: Callable[[Object], bool] = lambda _: True
         self._news = asyncio.Event()
         self._applied: dict[Key, _Applied] = {}
@@ -85,7 +90,9 @@ class Applier:
 
     def want(self, objects: Iterable[Wanted], keep: Callable[[Object], bool]) -> None:
         """Take what is to be there from here on; what bears our label beside it goes, unless `keep` says otherwise."""
+        now = asyncio.get_running_loop().time()
         self._wanted = {each.key: each for each in objects}
+        self._since = {key: self._since.get(key, now) for key in self._wanted}
         self._keep = keep
         for key in self.problems.keys() - self._wanted.keys():
             self._settled(key)
@@ -131,6 +138,8 @@ class Applier:
     def _differs(self, wanted: Wanted) -> bool:
         loop = asyncio.get_running_loop()
         item, applied = self._there().get(wanted.key), self._applied.get(wanted.key)
+        if applied is None and item is None:
+            return self._later(loop.time() - self._since[wanted.key], wanted.patience)
         if applied is None or applied.form != wanted.form:
             # At the start too: nobody was here to see what was changed before.
             return True

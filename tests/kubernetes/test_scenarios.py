@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(not scenarios.SEEDS, reason=scenarios.WITHOUT)
 # A weight of a tenth, in a hundred draws: a share beyond these bounds comes once in ten thousand runs.
 _TENTH = range(1, 24)
 _READY = "--timeout=150s"
+_MADE = "app.kubernetes.io/managed-by=pointsman"
 # What a program installs in that text, and a command makes.
 _PREPARED = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -47,17 +48,23 @@ class Stage:
         for text in reversed(self._applied):
             options = ("--ignore-not-found", "--timeout=120s", "--grace-period=1")
             self.cluster.kubectl("delete", *options, "-f", "-", stdin=text)
+        # What was made for these must not be taken for what the next one is made for.
+        self.controller.until(lambda: not self.cluster.get("deployments,services", "-l", _MADE)["items"])
 
     def ready(self, *labels: str) -> None:
         for label in labels:
+            self.controller.until(lambda label=label: bool(self.cluster.get("pods", "-l", label)["items"]))  # type: ignore[misc]
             self.cluster.kubectl("wait", "pod", "-l", label, "--for=condition=Ready", _READY)
 
     def post(self, address: str, body: str, *options: str) -> tuple[str, int, str]:
-        """Send a body as the texts do; the answer's body, status and pod."""
+        """Send a body as the texts do; the answer's body, status and pod, and 0 for a status where there is none."""
         written = "\n%{http_code} %header{x-simulated-pod}"
         command = ["curl", "-s", "-m", "20", "-X", "POST", "-w", written, f"{address}/v1/chat/completions"]
         headers = ["-H", "Content-Type: application/json", "-d", "@-"]
-        said, _, trailer = self.cluster.run([*command, *headers, *options], stdin=body).rpartition("\n")
+        try:
+            said, _, trailer = self.cluster.run([*command, *headers, *options], stdin=body).rpartition("\n")
+        except RuntimeError:
+            return "", 0, ""
         status, _, pod = trailer.partition(" ")
         return said, int(status), pod
 
