@@ -208,7 +208,7 @@ def release(helm: None, apis: Cluster) -> Iterator[Release]:
     for name in (SYSTEM, SHOP):
         apis.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
     yield Release(apis)
-    apis.kubectl("delete", "namespace", SHOP, SYSTEM, "--timeout=120s")
+    apis.kubectl("delete", "namespace", SHOP, SYSTEM, "--timeout=300s")
     for other in others:
         other.start()
 
@@ -273,7 +273,7 @@ def _everything_is_renamed(release: Release) -> None:
 def _a_definition_goes(release: Release) -> None:
     """One that goes is asked for once more, before its kind is forgotten."""
     definition = release.cluster.get("crd", POLICIES)
-    release.cluster.kubectl("delete", "crd", POLICIES, "--timeout=60s")
+    release.cluster.kubectl("delete", "crd", POLICIES, "--timeout=120s")
     asked = rights.Right("apiextensions.k8s.io", "customresourcedefinitions", "get")
     release.until(lambda: asked in release.requests.used())
     metadata = {key: definition["metadata"].get(key) for key in ("name", "labels", "annotations")}

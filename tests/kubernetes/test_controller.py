@@ -59,7 +59,7 @@ def shop(controller: Controller) -> Iterator[Cluster]:
     cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=ECHO)
     cluster.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/echo", "--timeout=120s")
     yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     cluster.kubectl("delete", "gatewayclass", CLASS)
 
 
@@ -237,9 +237,9 @@ def test_a_kind_whose_definition_comes_late_is_picked_up(shop: Cluster, controll
     definition = shop.get("crd", name)
     kept = {key: definition[key] for key in ("apiVersion", "kind", "spec")}
     kept["metadata"] = {key: value for key, value in definition["metadata"].items() if key in {"name", "annotations"}}
-    shop.kubectl("delete", "crd", name, "--timeout=60s")
+    shop.kubectl("delete", "crd", name, "--timeout=120s")
     shop.kubectl("create", "-f", "-", stdin=yaml.safe_dump(kept))
-    shop.kubectl("wait", "crd", name, "--for=condition=Established", "--timeout=60s")
+    shop.kubectl("wait", "crd", name, "--for=condition=Established", "--timeout=120s")
     policy = {
         "apiVersion": "inferenceextension.alibabacloud.com/v1alpha1",
         "kind": "InferenceTrafficPolicy",

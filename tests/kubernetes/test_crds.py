@@ -53,7 +53,7 @@ def test_what_is_missing_is_created_and_what_is_there_is_kept(new_cluster: NewCl
     found = cluster.get("crd", foreign["metadata"]["name"])
     assert found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] == "another's"
 
-    cluster.kubectl("wait", "crd", *_NAMES, "--for=condition=Established", "--timeout=60s")
+    cluster.kubectl("wait", "crd", *_NAMES, "--for=condition=Established", "--timeout=120s")
     for item in cluster.get("crd", *_NAMES)["items"]:
         conditions = {each["type"]: each["status"] for each in item["status"]["conditions"]}
         assert conditions == {"NamesAccepted": "True", "Established": "True", **approval(item)}

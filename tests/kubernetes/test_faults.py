@@ -39,7 +39,7 @@ def many(controller: Controller) -> Iterator[Cluster]:
     cluster.apply({**gateway_class, "spec": {"controllerName": NAMES[0]}})
     cluster.apply(gateway("front"), namespace=NAMESPACE)
     yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=170s")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     cluster.kubectl("delete", "gatewayclass", CLASS)
 
 
@@ -72,7 +72,7 @@ def test_a_namespace_that_is_deleted_takes_its_gateway_along(many: Cluster, cont
     many.kubectl("create", "namespace", "passing")
     many.apply(gateway("front"), namespace="passing")
     controller.programmed("front", "passing")
-    many.kubectl("delete", "namespace", "passing", "--timeout=170s")
+    many.kubectl("delete", "namespace", "passing", "--timeout=300s")
     controller.until(lambda: all("passing/" not in each["gateway"] for each in controller.status()["gateways"]))
     # Nothing is made anew in a namespace that ends.
     assert controller.programmed("front", NAMESPACE)

@@ -83,4 +83,4 @@ def test_a_picker_learns_of_its_pool_from_the_cluster(cluster_with_picker: Clust
     controller.until(lambda: len(served_by()) == 2)
     # It is ready while its pool is there.
     cluster.kubectl("delete", "inferencepool.v1.inference.networking.k8s.io", "chat")
-    cluster.kubectl("wait", "pod", "-l", "app=chat-picker", "--for=condition=Ready=false", "--timeout=60s")
+    cluster.kubectl("wait", "pod", "-l", "app=chat-picker", "--for=condition=Ready=false", "--timeout=120s")

@@ -46,7 +46,7 @@ def smoke(shared_cluster: Cluster) -> Iterator[Cluster]:
     shared_cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=MANIFEST)
     shared_cluster.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/web", "--timeout=120s")
     yield shared_cluster
-    shared_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
+    shared_cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 def first_pod(cluster: Cluster) -> dict[str, str]:
@@ -145,7 +145,7 @@ def test_components_are_started_again(smoke: Cluster) -> None:
     assert first_pod(smoke) == pod
     smoke.stop("agent")
     smoke.up()
-    smoke.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/web", "--timeout=60s")
+    smoke.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/web", "--timeout=120s")
 
 
 def test_two_side_by_side_leave_the_machine_as_it_was(new_cluster: NewCluster) -> None:
@@ -154,7 +154,7 @@ def test_two_side_by_side_leave_the_machine_as_it_was(new_cluster: NewCluster) -
     for cluster in clusters:
         cluster.kubectl("create", "namespace", cluster.state.name)
         cluster.apply(*service(cluster.state.name))
-        cluster.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=60s")
+        cluster.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=120s")
     assert host_network() == before
     for cluster in clusters:
         namespaces = cluster.kubectl("get", "namespaces", "-o", "name")

@@ -52,7 +52,7 @@ def sealed(controller: Controller) -> Iterator[Cluster]:
         controller.programmed(name, NAMESPACE)
     cluster.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/epp", "--timeout=120s")
     yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     cluster.kubectl("delete", "gatewayclass", CLASS)
 
 

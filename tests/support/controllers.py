@@ -33,7 +33,7 @@ def install_apis(cluster: Cluster) -> None:
         pytest.skip("the Gateway API's definitions come as a Go module, and there is no Go")
     cluster.call("conformance", "--crds-only")
     cluster.run([*cluster_images.PROGRAM, "crds", "--apply"])
-    cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=120s")
 
 
 class Controller:
