@@ -26,7 +26,7 @@ mount -t tmpfs trial /run
 mkdir /run/upper /run/work /run/root
 mount -t overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work trial /run/root
 """
-_TIMEOUT = 180  # seconds for a command
+_TIMEOUT = 400  # seconds for a command
 
 
 def unmet() -> str:
