@@ -9,7 +9,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import orjson
 from aiohttp import web
@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from pointsman import report
 from pointsman.control_plane import ControlPlane
 from pointsman.failure import Failure
+from resources import Key
 from xds import ClientStatus
 
 Clients = Callable[[], Iterable[ClientStatus]]
@@ -31,7 +32,7 @@ _LONGEST_WAIT = 30.0
 class Admin:
     """Serves the endpoint at "host:port" or "unix:/path", from `start` to `stop`.
 
-    more: further metrics. problems: those besides the translation's.
+    more: further metrics. problems: those besides the translation's. amended: statuses that say more than its own.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Admin:
         address: str,
         more: Iterable[Collector] = (),
         problems: Callable[[], Iterable[str]] = tuple,
+        amended: Callable[[], Mapping[Key, Mapping[str, object]]] = dict,
     ) -> None:
         self._plane = plane
         self._clients = clients
         self._problems = problems
+        self._amended = amended
         self._address = address
         self._registry = CollectorRegistry(auto_describe=False)
         for collector in (_Instruments(plane, clients), *more):
@@ -90,7 +93,7 @@ class Admin:
                 pass  # the present state is an answer too
         found = report.status(self._plane.state, self._clients(), self._problems())
         if request.query.get("statuses") != "no":
-            found["statuses"] = report.statuses_of(self._plane.state)
+            found["statuses"] = report.statuses_of(self._plane.state, self._amended())
         return _json(found)
 
     async def _config_dump(self, _: web.Request) -> web.Response:

@@ -115,7 +115,14 @@ class Controller:
         self._programming = Programming()
         self._provisioning = Provisioning(api, self._source, given) if given is not None else None
         metrics = [_Writes(self._writer, lambda: self._leading), Refusals(self._doorkeeper)]
-        self._admin = Admin(self._plane, self._server.status, options.admin, metrics, problems=self._unmade)
+        self._admin = Admin(
+            self._plane,
+            self._server.status,
+            options.admin,
+            metrics,
+            problems=self._unmade,
+            amended=self._of_gateways,
+        )
         self._swept = False
         self._identities: Identities | None = None
         self._events = Events(api, controller=CONTROLLER, instance=options.identity)
@@ -248,6 +255,11 @@ class Controller:
         if self._replicas is not None:
             yield self._replicas.turned()
             yield self._replicas.told()
+
+    def _of_gateways(self) -> Mapping[Key, Mapping[str, object]]:
+        """Return the statuses of Gateways as they are told: the translation cannot say whether they are programmed."""
+        told = self._noticed or {}
+        return {key: body for key, body in told.items() if (key.group, key.kind) == _GATEWAY}
 
     def _notice(self, statuses: Mapping[Key, Mapping[str, object]]) -> None:
         """Tell people what is new, but not how things stood at the start: whoever was here before has told that."""

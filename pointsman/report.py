@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from pointsman.control_plane import State
 from pointsman.rendering import render_resource
+from resources import Key
 from translators import GatewaySummary, Status
 from xds import ClientStatus, Nack
 
@@ -29,9 +30,10 @@ def status(state: State, clients: Iterable[ClientStatus], problems: Iterable[str
     }
 
 
-def statuses_of(state: State) -> list[dict[str, object]]:
-    """Return the statuses of objects, of which there can be thousands."""
-    return statuses(state.translation.statuses) if state.translation else []
+def statuses_of(state: State, amended: Mapping[Key, Mapping[str, object]]) -> list[dict[str, object]]:
+    """Return the statuses of objects, of which there can be thousands; `amended` say more than the translation's."""
+    found = state.translation.statuses if state.translation else ()
+    return [_status(each.key, amended.get(each.key, each.body)) for each in found]
 
 
 def gateway(summary: GatewaySummary) -> dict[str, object]:
@@ -54,16 +56,12 @@ def gateway(summary: GatewaySummary) -> dict[str, object]:
 
 def statuses(found: Iterable[Status]) -> list[dict[str, object]]:
     """Return what Kubernetes would hold in each object's `status`, by object."""
-    return [
-        {
-            "group": each.key.group,
-            "kind": each.key.kind,
-            **({"namespace": each.key.namespace} if each.key.namespace else {}),
-            "name": each.key.name,
-            "status": each.body,
-        }
-        for each in found
-    ]
+    return [_status(each.key, each.body) for each in found]
+
+
+def _status(key: Key, body: Mapping[str, object]) -> dict[str, object]:
+    namespace = {"namespace": key.namespace} if key.namespace else {}
+    return {"group": key.group, "kind": key.kind, **namespace, "name": key.name, "status": body}
 
 
 def config_dump(state: State) -> dict[str, object]:

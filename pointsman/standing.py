@@ -7,6 +7,7 @@ from pointsman.banner import problems, url
 
 Json = dict[str, Any]
 
+_ALL = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 _POOL_KINDS = frozenset({"InferencePool"})
 # Conditions that say nothing when they are False (gateway-api, ListenerConditionType and RouteConditionType).
 _GOOD_WHEN_FALSE = frozenset({"Conflicted", "OverlappingTLSConfig", "PartiallyInvalid"})
@@ -44,16 +45,17 @@ def _gateways(report: Mapping[str, Any], kept: Sequence[Mapping[str, Any]]) -> I
     served = {each["gateway"]: each for each in report["gateways"]}
     for each in kept:
         name, status = _name(each), each["status"]
+        addresses = [address["value"] for address in status.get("addresses", ())]
         bound = {listener["name"]: listener for listener in served.get(name, {"listeners": ()})["listeners"]}
         yield {
             "name": name,
-            "addresses": [address["value"] for address in status.get("addresses", ())],
+            "addresses": addresses,
             "models": served[name]["models"] if name in served else [],
             "troubles": troubles(status.get("conditions", ())),
             "listeners": [
                 {
                     "name": listener["name"],
-                    "url": url(bound[listener["name"]]) if listener["name"] in bound else None,
+                    "url": _url(bound[listener["name"]], addresses) if listener["name"] in bound else None,
                     "hostnames": bound[listener["name"]]["hostnames"] if listener["name"] in bound else [],
                     "attached_routes": listener["attachedRoutes"],
                     "troubles": troubles(listener["conditions"]),
@@ -61,6 +63,13 @@ def _gateways(report: Mapping[str, Any], kept: Sequence[Mapping[str, Any]]) -> I
                 for listener in status.get("listeners", ())
             ],
         }
+
+
+def _url(listener: Mapping[str, Any], addresses: Sequence[str]) -> str:
+    """Return where clients find a listener: its Gateway's address, where that is another than the one that is bound."""
+    if listener["address"] in _ALL and addresses and addresses[0] not in _ALL:
+        return url({**listener, "address": addresses[0], "port": listener["moved_from"] or listener["port"]})
+    return url(listener)
 
 
 def _routes(kept: Iterable[Mapping[str, Any]]) -> Iterator[Json]:

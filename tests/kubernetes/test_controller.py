@@ -89,7 +89,9 @@ def test_a_gateway_gets_envoys_an_address_and_its_routes(address: str, shop: Clu
     kinds = {each["kind"] for each in shop.get("all,cm,sa", "-l", label, namespace=NAMESPACE)["items"]}
     assert {"Deployment", "Service", "ConfigMap", "ServiceAccount", "Pod"} <= kinds
     told = json.loads(shop.run([*cluster_images.PROGRAM, "status", controller.admin, "--json"]))
-    assert [each["troubles"] for each in told["gateways"] if each["name"] == f"{NAMESPACE}/front"] == [[]]
+    (standing,) = [each for each in told["gateways"] if each["name"] == f"{NAMESPACE}/front"]
+    assert (standing["troubles"], standing["addresses"]) == ([], [address])
+    assert standing["listeners"][0]["url"] == f"http://{address}:80"
     (envoy,) = [each for each in told["proxies"] if each["group"] == f"{NAMESPACE}/front"]
     assert (envoy["role"], envoy["types"]["Listener"]["held"]) == ("envoy", 1)
 

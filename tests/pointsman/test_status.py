@@ -46,6 +46,18 @@ CLIENTS = (
     ClientStatus(PICKER, in_sync=False, types=(TypeStatus(CLUSTER, 1, outstanding=True, pending=3),), nacks=()),
 )
 
+NAMED = {"name": "http"}
+EMPTY: Json = {
+    "generation": 1,
+    "trouble": None,
+    "gateways": [],
+    "problems": [],
+    "notices": [],
+    "nodes": [],
+    "nacks": [],
+    "statuses": [],
+}
+
 
 @pytest.fixture
 async def address(tmp_path: Path) -> AsyncIterator[str]:
@@ -87,6 +99,15 @@ async def test_gateways_routes_and_pools_are_there_with_what_stands_against_them
     assert any("shop/stray" in line for line in found["problems"])
 
 
+def test_a_gateway_of_a_cluster_is_found_at_its_service() -> None:
+    listener = {"name": "http", "address": "0.0.0.0", "port": 10080, "moved_from": 80, "hostnames": [], "tls": False}  # noqa: S104
+    gateway = {"gateway": "shop/g", "listeners": [listener], "pools": [], "models": []}
+    body = {"addresses": [{"value": "172.30.0.1"}], "listeners": [{**NAMED, "attachedRoutes": 0, "conditions": []}]}
+    status = {"group": "", "kind": "Gateway", "namespace": "shop", "name": "g", "status": body}
+    found = standing({**EMPTY, "gateways": [gateway], "statuses": [status]})
+    assert found["gateways"][0]["listeners"][0]["url"] == "http://172.30.0.1:80"
+
+
 async def test_proxies_are_there_with_their_answers(address: str) -> None:
     envoy, picker = (await ask(address))["proxies"]
     assert envoy["types"]["Listener"]["refused"] == [
@@ -109,8 +130,7 @@ async def test_tables_say_the_same(address: str) -> None:
 
 
 def test_nothing_is_said_of_what_is_not_there() -> None:
-    empty = {"generation": 1, "trouble": "KeyError: x", "gateways": [], "notices": ["kind Foo is ignored"]}
-    found = standing({**empty, "problems": [], "nodes": [], "nacks": [], "statuses": []})
+    found = standing({**EMPTY, "trouble": "KeyError: x", "notices": ["kind Foo is ignored"]})
     assert shown(found).split("\n\n") == [
         "no gateway",
         "no route",
