@@ -7,10 +7,11 @@ from resources import Gateway, Key, Service, World
 
 GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
 GATEWAY_NAMESPACE_LABEL = "pointsman.dev/gateway-namespace"
+GATEWAY_CLASS_LABEL = "pointsman.dev/gateway-class"
 
 
-def addresses_of(world: World, gateway: Key) -> tuple[Address, ...]:
-    """Return the addresses of a Gateway; none while it has none."""
+def addresses_of(world: World, gateway: Key, *, shared: bool = False) -> tuple[Address, ...]:
+    """Return the addresses of a Gateway; none while it has none. shared: whether it shares Envoys with others."""
     item = world.get(Gateway, gateway.namespace, gateway.name)
     if item is None:
         return ()
@@ -18,7 +19,11 @@ def addresses_of(world: World, gateway: Key) -> tuple[Address, ...]:
     for service in world.all(Service).values():
         labels = service.metadata.labels
         namespace = labels.get(GATEWAY_NAMESPACE_LABEL, service.key.namespace)
-        if labels.get(GATEWAY_NAME_LABEL) == gateway.name and namespace == gateway.namespace:
+        if (
+            labels.get(GATEWAY_CLASS_LABEL) == item.spec.gateway_class_name
+            if shared
+            else labels.get(GATEWAY_NAME_LABEL) == gateway.name and namespace == gateway.namespace
+        ):
             # A Gateway that asks for addresses has no others (GatewayStatus.addresses).
             return tuple(_address(each) for each in _of_service(service) if not asked or each in asked)
     return ()

@@ -32,7 +32,7 @@ from pointsman.sites import Cluster
 from pointsman.trust import Trust
 from resources import GATEWAY_GROUP, Gateway, GatewayClass, Key
 from sources.kubernetes import Api, ConfigurationError, Events, KubernetesSource, StatusWriter, review
-from translators import CONTROLLER, ModelFinder, Settings, Status
+from translators import CONTROLLER, ModelFinder, Settings, Status, Translation
 from translators.identities import AUDIENCE
 from translators.infrastructure import Infrastructure
 from xds import AdsServer
@@ -233,7 +233,7 @@ class Controller:
             await asyncio.sleep(0)
             state = self._plane.state
             if state.translation is not None:
-                statuses = self._statuses(state.translation.statuses)
+                statuses = self._statuses(state.translation)
                 # Of ten thousand statuses a change, or an Envoy's answer, concerns a few or none.
                 if statuses != self._noticed:
                     self._notice(statuses)
@@ -270,7 +270,8 @@ class Controller:
                     self._events.post(each.key, told.uid, warning=each.warning, reason=each.reason, note=each.note)
         self._noticed = statuses
 
-    def _statuses(self, statuses: tuple[Status, ...]) -> Mapping[Key, Mapping[str, object]]:
+    def _statuses(self, translation: Translation) -> Mapping[Key, Mapping[str, object]]:
+        statuses = translation.statuses
         if statuses is not self._translated[0]:
             gateways = [each.key for each in statuses if (each.key.group, each.key.kind) == _GATEWAY]
             self._translated = statuses, {each.key: each.body for each in statuses}, gateways
@@ -283,9 +284,11 @@ class Controller:
             name = f"{key.namespace}/{key.name}"
             names.append(name)
             self._recall(name, key)
-            addresses = addresses_of(self._plane.world, key)
-            troubles = self._provisioning.problems_of(key) if self._provisioning is not None else ()
-            taken, version = accounts.get(name, ()), versions.get(name, "")
+            part = translation.parts.get(name, name)
+            addresses = addresses_of(self._plane.world, key, shared=part != name)
+            origin = self._origin(key, shared=part != name)
+            troubles = self._provisioning.problems_of(origin) if self._provisioning is not None else ()
+            taken, version = accounts.get(part, ()), versions.get(part, "")
             wanted[key] = self._programming.describe(name, bodies[key], taken, addresses, troubles, version)
         self._programming.forget_all_but(names)
         return wanted
@@ -302,6 +305,13 @@ class Controller:
             for name, account in accounts.items():
                 found.setdefault(name, []).append(account)
         return found
+
+    def _origin(self, gateway: Key, *, shared: bool) -> Key:
+        """Return what a Gateway's Envoys are made for: the Gateway, or its class where it shares them."""
+        item = self._plane.world.get(Gateway, gateway.namespace, gateway.name)
+        if item is None or not shared:
+            return gateway
+        return Key(GATEWAY_GROUP, "GatewayClass", "", item.spec.gateway_class_name)
 
     def _recall(self, name: str, key: Key) -> None:
         """Take over from a Gateway's status what was so before this controller started."""

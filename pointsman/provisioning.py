@@ -21,7 +21,15 @@ from resources import (
 )
 from sources.kubernetes import Api, Applier, Interest, KubernetesSource, Wanted
 from translators import Translation
-from translators.infrastructure import HASH_ANNOTATION, MANAGED_BY, MANAGED_BY_LABEL, Infrastructure, Made, provision
+from translators.infrastructure import (
+    GATEWAY_CLASS_LABEL,
+    HASH_ANNOTATION,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    Infrastructure,
+    Made,
+    provision,
+)
 
 MADE: tuple[type[Object], ...] = (
     ConfigMap,
@@ -74,13 +82,14 @@ class Provisioning:
         self._world = world
         self._translation = translation
         gateways, pickers = translation.needs
-        objects = [each.gateway for each in gateways] + [pool for picker in pickers for pool in picker.pools]
+        objects: list[Object] = [each.owner for each in gateways]
+        objects += [pool for picker in pickers for pool in picker.pools]
         uids = {each.key: told.uid for each in objects if (told := self._source.told(each.key)) is not None}
         wanted = provision(gateways, pickers, self._infrastructure, uids)
         self._origins = {each.key: each.origin for each in wanted.objects}
         self.applier.want(
             [Wanted(each.key, each.api_version, each.body, each.hash, _patience(each)) for each in wanted.objects],
-            keep=lambda item: _gateway_of(item) in wanted.untouched,
+            keep=lambda item: _owner_of(item) in wanted.untouched,
         )
 
     @property
@@ -116,8 +125,10 @@ def _patience(made: Made) -> float:
     return _PATIENCE_WITH_POOLS if made.origin.kind == InferencePool.KIND else 0.0
 
 
-def _gateway_of(item: Object) -> Key | None:
-    """Return the Gateway that an object was made for."""
+def _owner_of(item: Object) -> Key | None:
+    """Return the Gateway that an object was made for, or the GatewayClass."""
     labels = item.metadata.labels
+    if name := labels.get(GATEWAY_CLASS_LABEL):
+        return Key(GATEWAY_GROUP, "GatewayClass", "", name)
     name = labels.get(GATEWAY_NAME_LABEL)
     return Key(GATEWAY_GROUP, "Gateway", labels.get(GATEWAY_NAMESPACE_LABEL, ""), name) if name else None

@@ -214,7 +214,7 @@ class EnvoyProxySpec(Fields, frozen=True, kw_only=True):
 
     UNBUILT: ClassVar[frozenset[str]] = frozenset(
         {"backendTLS", "dynamicModules", "filterOrder", "geoIP", "ipFamily", "luaValidation",
-         "mergeBackends", "mergeGateways", "preserveRouteOrder", "routingType"},
+         "mergeBackends", "preserveRouteOrder", "routingType"},
     )  # fmt: skip
 
     provider: EnvoyProxyProvider | None = None
@@ -224,6 +224,7 @@ class EnvoyProxySpec(Fields, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1)] | None = None
     extra_args: tuple[str, ...] | None = None
     shutdown: ShutdownConfig | None = None
+    merge_gateways: bool | None = None
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
@@ -236,6 +237,7 @@ class EnvoyProxySpec(Fields, frozen=True, kw_only=True):
             "concurrency": self.concurrency,
             "extraArgs": self.extra_args,
             "shutdown": self.shutdown,
+            "mergeGateways": self.merge_gateways,
         }
         return tuple(f"spec.{name}" for name, value in values.items() if value is not None)
 

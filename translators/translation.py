@@ -110,7 +110,8 @@ class GatewaySummary:
 class Translation:
     """What a World means for Envoy, for our pickers and for its owners.
 
-    gateways: resources by Gateway, "namespace/name". pickers: those of our pickers that have Services, by the clusters
+    gateways: resources by Gateway, "namespace/name", or by the part that Gateways share; parts: of each Gateway that
+    shares one. pickers: those of our pickers that have Services, by the clusters
     in which Envoy has them. needs: what is to be made in a cluster for the Gateways and for our pickers.
     """
 
@@ -122,6 +123,7 @@ class Translation:
     notices: tuple[str, ...]
     # Has private keys.
     meaning: Meaning = field(repr=False)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> tuple[GatewaySummary, ...]:
@@ -140,7 +142,7 @@ def translate(world: World, settings: Settings, memo: Memo) -> Translation:
 
 def _translate(world: World, settings: Settings, memo: Memo) -> Translation:
     meaning = resolve(world, settings, memo)
-    gateways = {gateway.name: tuple(_resources(gateway, settings, memo)) for gateway in meaning.gateways}
+    gateways = {gateway.name: tuple(_resources(gateway, settings, memo)) for gateway in meaning.parts}
     pickers = {seat: tuple(found.values()) for seat, found in _seats(meaning, memo).items()}
     written = tuple(statuses.of(meaning, settings, memo))
     memo.turn()
@@ -152,7 +154,17 @@ def _translate(world: World, settings: Settings, memo: Memo) -> Translation:
         problems=tuple(statuses.problems(meaning)),
         notices=meaning.notices,
         meaning=meaning,
+        parts=_parts(meaning),
     )
+
+
+def _parts(meaning: Meaning) -> Mapping[str, str]:
+    parts = {shared.of.item.key.name: shared.part for shared in meaning.shared}
+    return {
+        f"{each.gateway.key.namespace}/{each.gateway.key.name}": parts[each.gateway.spec.gateway_class_name]
+        for each in meaning.gateway_states
+        if each.gateway.spec.gateway_class_name in parts
+    }
 
 
 def _resources(gateway: ir.Gateway, settings: Settings, memo: Memo) -> Iterator[Resource]:

@@ -100,7 +100,11 @@ gateway_classes = an_object(
     ),
 )
 proxies = an_object(
-    POLICY_API, "EnvoyProxy", record({}, concurrency=st.just(2), bootstrap=rarely(st.just({"value": ""})))
+    POLICY_API,
+    "EnvoyProxy",
+    record(
+        {}, concurrency=st.just(2), bootstrap=rarely(st.just({"value": ""})), mergeGateways=rarely(st.just(value=True))
+    ),
 )
 namespace_objects = record(
     {"apiVersion": "v1", "kind": "Namespace", "metadata": record({"name": namespaces, "labels": labels})}

@@ -86,7 +86,7 @@ def objects(text: str, infrastructure: Infrastructure = INFRASTRUCTURE) -> dict[
     place = {("shop/gateway", 80): Placement("0.0.0.0", 10080)}  # noqa: S104 - nothing is bound
     settings = Settings(placements=place, controllers=frozenset({"example.com/ours"}), picker_services=True)
     gateways, pickers = translate(world, settings, Memo()).needs
-    keys = [each.gateway.key for each in gateways] + [pool.key for each in pickers for pool in each.pools]
+    keys = [each.owner.key for each in gateways] + [pool.key for each in pickers for pool in each.pools]
     uids = {key: f"uid of {key.name}" for key in keys}
     made = provision(gateways, pickers, infrastructure, uids).objects
     return {(each.key.kind, each.key.name): each for each in made}

@@ -2,6 +2,7 @@
 
 from translators.infrastructure.accounts import Account, accounts
 from translators.infrastructure.objects import (
+    GATEWAY_CLASS_LABEL,
     GATEWAY_NAME_LABEL,
     GATEWAY_NAMESPACE_LABEL,
     HASH_ANNOTATION,
@@ -13,6 +14,7 @@ from translators.infrastructure.objects import (
 from translators.infrastructure.provision import GatewayNeeds, PickerNeeds, Provision, provision
 
 __all__ = [
+    "GATEWAY_CLASS_LABEL",
     "GATEWAY_NAMESPACE_LABEL",
     "GATEWAY_NAME_LABEL",
     "HASH_ANNOTATION",

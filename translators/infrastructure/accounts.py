@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from translators.infrastructure.envoys import name_of
 from translators.infrastructure.provision import GatewayNeeds, PickerNeeds
 
 
@@ -19,14 +18,13 @@ class Account:
 
 
 def accounts(gateways: Iterable[GatewayNeeds], pickers: Iterable[PickerNeeds], namespace: str) -> Mapping[str, Account]:
-    """Return the account that may ask for each part: a Gateway ("namespace/name") or a picker's cluster.
+    """Return the account that may ask for each part: that of Envoys or a picker's cluster.
 
     namespace: that of all Envoys, "" where each has its Gateway's.
     """
     found: dict[str, Account] = {}
     for each in gateways:
-        key = each.gateway.key
-        found[f"{key.namespace}/{key.name}"] = Account(namespace or key.namespace, name_of(each.gateway, namespace))
+        found[each.part] = Account(*each.place(namespace))
     for picker in pickers:
         found[picker.seat.cluster] = Account(picker.seat.namespace, picker.seat.service, picker=True)
     return found

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from string import Template
 from typing import Any
 
-from resources import EnvoyProxy, EnvoyProxySpec, Gateway
+from resources import EnvoyProxy, EnvoyProxySpec, Gateway, GatewayClass
 from resources.envoy_proxy import (
     EnvoyProxyKubernetes,
     KubernetesDaemonSet,
@@ -24,6 +24,7 @@ from translators.infrastructure.bootstrap import bootstrap_of
 from translators.infrastructure.objects import (
     ADMIN_PORT,
     DRAIN_PORT,
+    GATEWAY_CLASS_LABEL,
     GATEWAY_NAME_LABEL,
     GATEWAY_NAMESPACE_LABEL,
     READINESS_PORT,
@@ -48,53 +49,61 @@ _DRAIN_OF_LISTENERS = 2 * 24 * 60 * 60
 
 def envoys_of(
     owner: Owner,
+    part: str,
+    place: tuple[str, str],
     proxy: EnvoyProxy | None,
     ports: Mapping[int, int],
     addresses: Sequence[str],
     infrastructure: Infrastructure,
 ) -> Iterator[Made]:
-    """Yield what is made for a Gateway.
+    """Yield what is made for a Gateway, or for a GatewayClass whose Gateways share Envoys.
 
-    ports: for each port of the Gateway the one that Envoy binds. addresses: those of the Service that are asked for.
+    part: what these ask for. place: namespace and name of all of it. ports: for each port of a Gateway the one that
+    Envoy binds. addresses: those of the Service that are asked for.
     """
-    yield from _Envoys(owner, proxy, ports, addresses, infrastructure).all()
+    yield from _Envoys(owner, part, place, proxy, ports, addresses, infrastructure).all()
 
 
-def name_of(gateway: Gateway, namespace: str) -> str:
+def name_of(owner: Gateway | GatewayClass, namespace: str) -> str:
     """Return the name of what is made for a Gateway (GEP-1762), one for each Gateway where they share a namespace.
 
     namespace: the one that they share, or "".
     """
-    own = f"{gateway.key.name}-{gateway.spec.gateway_class_name}"
-    return shortened(f"{gateway.key.namespace}-{own}" if namespace else own)
+    if isinstance(owner, GatewayClass):
+        return shortened(f"{owner.key.name}-gateways")
+    own = f"{owner.key.name}-{owner.spec.gateway_class_name}"
+    return shortened(f"{owner.key.namespace}-{own}" if namespace else own)
 
 
 class _Envoys:
     def __init__(
         self,
         owner: Owner,
+        part: str,
+        place: tuple[str, str],
         proxy: EnvoyProxy | None,
         ports: Mapping[int, int],
         addresses: Sequence[str],
         infrastructure: Infrastructure,
     ) -> None:
-        gateway = owner.object
-        assert isinstance(gateway, Gateway)  # noqa: S101 - for the type checker
-        self._gateway = gateway
         self._owners: Sequence[Owner] = (owner,)
+        self._part = part
+        self._namespace, self._name = place
         self._proxy = proxy.spec if proxy is not None else EnvoyProxySpec()
         self._ports = ports
         self._infrastructure = infrastructure
-        self._name = name_of(gateway, infrastructure.namespace)
         self._addresses = addresses
-        self._namespace = infrastructure.namespace or gateway.key.namespace
-        given = gateway.spec.infrastructure
+        given = owner.object.spec.infrastructure if isinstance(owner.object, Gateway) else None
         # Labels and annotations for everything that is made (GatewayInfrastructure).
         self._annotations = dict(given.annotations) if given else {}
-        self._selector = {
-            GATEWAY_NAME_LABEL: shortened(gateway.key.name),
-            GATEWAY_NAMESPACE_LABEL: gateway.key.namespace,
-        }
+        self._selector = (
+            {
+                GATEWAY_NAME_LABEL: shortened(owner.object.key.name),
+                GATEWAY_NAMESPACE_LABEL: owner.object.key.namespace,
+            }
+            if isinstance(owner.object, Gateway)
+            else {GATEWAY_CLASS_LABEL: shortened(owner.object.key.name)}
+        )
         self._labels = {**infrastructure.labels, **(given.labels if given else {}), **self._selector}
         self._kubernetes = proxy.kubernetes if proxy is not None else EnvoyProxyKubernetes()
 
@@ -148,7 +157,7 @@ class _Envoys:
     def _bootstrap(self) -> str:
         host, _, port = self._infrastructure.xds.rpartition(":")
         text = Template(self._infrastructure.bootstrap).substitute(
-            group=f"{self._gateway.key.namespace}/{self._gateway.key.name}",
+            group=self._part,
             admin_port=ADMIN_PORT,
             readiness_port=READINESS_PORT,
             config=_CONFIG,

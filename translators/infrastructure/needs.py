@@ -8,19 +8,35 @@ from resources import Key
 from translators import ir
 from translators.infrastructure.provision import GatewayNeeds, PickerNeeds
 from translators.resolve.meaning import Meaning
+from translators.resolve.merging import bound_ports
 from translators.resolve.pool_kinds import AnyPool
 from translators.settings import Settings
 
 
 def gateway_needs(meaning: Meaning, settings: Settings) -> Iterator[GatewayNeeds]:
-    """Yield what each Gateway asks for."""
+    """Yield what each Gateway asks for, and each class whose Gateways share Envoys."""
+    shared = {each.of.item.key.name for each in meaning.shared}
     for state in meaning.gateway_states:
         gateway = state.gateway
+        if gateway.spec.gateway_class_name in shared:
+            continue
         name = f"{gateway.key.namespace}/{gateway.key.name}"
         ports = sorted({each.port for each in gateway.spec.listeners})
         bound = {port: settings.place(name, port).port for port in ports}
         addresses = state.addresses.usable
         yield GatewayNeeds(gateway, state.proxy, bound, addresses, sound=state.refusal is None)
+    for each in meaning.shared:
+        if each.gateways:
+            places = bound_ports((state.gateway for state in each.gateways), settings)
+            asked = tuple(dict.fromkeys(value for state in each.gateways for value in state.addresses.usable))
+            yield GatewayNeeds(
+                each.of.item,
+                each.of.proxy,
+                {port: places[port].port for port in sorted(places)},
+                asked,
+                sound=any(state.refusal is None for state in each.gateways),
+                home=each.of.home,
+            )
 
 
 def picker_needs(meaning: Meaning) -> Iterator[PickerNeeds]:

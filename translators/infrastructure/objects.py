@@ -17,6 +17,9 @@ GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
 """On everything that is made for a Gateway (GEP-1762)."""
 
 GATEWAY_NAMESPACE_LABEL = "pointsman.dev/gateway-namespace"
+GATEWAY_CLASS_LABEL = "pointsman.dev/gateway-class"
+"""On everything that is made for a GatewayClass whose Gateways share Envoys."""
+
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "pointsman"
 HASH_ANNOTATION = "pointsman.dev/applied"
@@ -96,7 +99,7 @@ def made(
     metadata: Json = {"name": name, "namespace": namespace, "labels": {**labels, MANAGED_BY_LABEL: MANAGED_BY}}
     metadata["annotations"] = dict(annotations)
     # An owner in another namespace does not count (meta/v1, OwnerReference).
-    references = [each.reference for each in owners if each.object.key.namespace == namespace and each.uid]
+    references = [each.reference for each in owners if each.object.key.namespace in {"", namespace} and each.uid]
     if references:
         metadata["ownerReferences"] = references
     body: Json = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}

@@ -5,26 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from resources import EnvoyProxy, Gateway, Key
+from resources import EnvoyProxy, Gateway, GatewayClass, Key
 from translators import ir
-from translators.infrastructure.envoys import envoys_of
+from translators.infrastructure.envoys import envoys_of, name_of
 from translators.infrastructure.objects import Infrastructure, Made, Owner
 from translators.infrastructure.pickers import pickers_of
+from translators.parts import part_of_class
 from translators.resolve.pool_kinds import AnyPool
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayNeeds:
-    """What a Gateway asks for. ports: for each of its ports the one that Envoy binds. addresses: the Service's own.
+    """What a Gateway asks for, or a GatewayClass whose Gateways share Envoys.
 
-    sound: whether its parameters are right; what was made for it stays as it is while they are not.
+    ports: for each port the one that Envoy binds. addresses: the Service's own.
+    sound: whether its parameters are right; what was made for it stays as it is while they are not. home: the namespace
+    of the Envoys of a GatewayClass.
     """
 
-    gateway: Gateway
+    owner: Gateway | GatewayClass
     proxy: EnvoyProxy | None
     ports: Mapping[int, int]
     addresses: tuple[str, ...]
     sound: bool
+    home: str = ""
+
+    @property
+    def part(self) -> str:
+        """What its Envoys ask for."""
+        key = self.owner.key
+        return f"{key.namespace}/{key.name}" if isinstance(self.owner, Gateway) else part_of_class(key.name)
+
+    def place(self, namespace: str) -> tuple[str, str]:
+        """Return namespace and name of what is made; `namespace` is that of all Envoys, "" where each has its own."""
+        return namespace or self.owner.key.namespace or self.home, name_of(self.owner, namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +51,7 @@ class PickerNeeds:
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What is to be there. untouched: the Gateways for which whatever there is stays."""
+    """What is to be there. untouched: the Gateways and classes for which whatever there is stays."""
 
     objects: tuple[Made, ...]
     untouched: frozenset[Key]
@@ -54,10 +68,11 @@ def provision(
     untouched = set()
     for each in gateways:
         if not each.sound:
-            untouched.add(each.gateway.key)
+            untouched.add(each.owner.key)
             continue
-        owner = Owner(each.gateway, uids.get(each.gateway.key, ""))
-        objects += envoys_of(owner, each.proxy, each.ports, each.addresses, infrastructure)
+        owner = Owner(each.owner, uids.get(each.owner.key, ""))
+        place = each.place(infrastructure.namespace)
+        objects += envoys_of(owner, each.part, place, each.proxy, each.ports, each.addresses, infrastructure)
     for picker in pickers:
         owners = [Owner(pool, uids.get(pool.key, "")) for pool in picker.pools]
         objects += pickers_of(picker.seat, owners, infrastructure)

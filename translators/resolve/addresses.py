@@ -6,7 +6,7 @@ and that another Gateway has it already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -33,8 +33,11 @@ def address_problem(gateway: Gateway) -> ir.Problem | None:
     return None
 
 
-def addresses_of(gateways: Iterable[Gateway]) -> Mapping[tuple[str, str], Addresses]:
-    """Return the addresses of Gateways, of which the earlier ones have precedence, by namespace and name."""
+def addresses_of(gateways: Iterable[Gateway], sharing: Container[str] = ()) -> Mapping[tuple[str, str], Addresses]:
+    """Return the addresses of Gateways, of which the earlier ones have precedence, by namespace and name.
+
+    sharing: the names of the classes whose Gateways share Envoys, and so addresses.
+    """
     holders: dict[tuple[str, int], Gateway] = {}
     found: dict[tuple[str, str], Addresses] = {}
     for gateway in gateways:
@@ -45,8 +48,9 @@ def addresses_of(gateways: Iterable[Gateway]) -> Mapping[tuple[str, str], Addres
             if not address.value or address.type != _IP_ADDRESS:
                 continue
             text = _fault(address.value)
+            found_at = ((port, holders.get((address.value, port))) for port in sorted(ports))
             taken = next(
-                ((port, holders[address.value, port]) for port in ports if (address.value, port) in holders), None
+                ((port, holder) for port, holder in found_at if holder and not _shared(gateway, holder, sharing)), None
             )
             if text is None and taken is not None:
                 text = f"port {taken[0]} of {address.value} belongs to {taken[1].key}"
@@ -57,6 +61,12 @@ def addresses_of(gateways: Iterable[Gateway]) -> Mapping[tuple[str, str], Addres
                 problems.append(ir.Problem("Programmed", "AddressNotUsable", text, f"spec.addresses[{number}].value"))
         found[gateway.key.namespace, gateway.key.name] = Addresses(tuple(dict.fromkeys(usable)), tuple(problems))
     return found
+
+
+def _shared(one: Gateway, other: Gateway, sharing: Container[str]) -> bool:
+    """Whether Gateways share their Envoys."""
+    name = one.spec.gateway_class_name
+    return name in sharing and name == other.spec.gateway_class_name
 
 
 def _fault(value: str) -> str | None:

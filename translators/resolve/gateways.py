@@ -11,13 +11,15 @@ from operator import attrgetter
 from resources import BackendTrafficPolicy, ClientTrafficPolicy, Gateway, GatewayClass, Key, World
 from translators import ir
 from translators.memo import Memo
+from translators.parts import part_of_class
 from translators.resolve import declared
 from translators.resolve.addresses import Addresses, address_problem, addresses_of
 from translators.resolve.attachment import Name
 from translators.resolve.backends import Backends
 from translators.resolve.index import Index, age
 from translators.resolve.listeners import states_of
-from translators.resolve.meaning import GatewayState, Meaning, PoolState, SeatedPool
+from translators.resolve.meaning import GatewayState, Meaning, PoolState, SeatedPool, SharedState
+from translators.resolve.merging import Claims, Member, merged, with_conflicts
 from translators.resolve.parameters import ClassState, problem_of_gateway, proxy_of_gateway, state_of_class
 from translators.resolve.parameters import notices as parameter_notices
 from translators.resolve.policies import NOT_BUILT, states
@@ -35,34 +37,47 @@ def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
     book = memo.place(RouteBook)
     index, backends = book.index_of(world, picker_services=settings.picker_services)
     classes = tuple(
-        state_of_class(world, each, settings.bootstrap)
+        state_of_class(world, each, settings)
         for each in world.all(GatewayClass).values()
         if settings.controllers is None or each.spec.controller_name in settings.controllers
     )
     ours, notices = _gateways(world, classes, settings)
     book.turn(index, backends, ours)
     counted = Counter(chain.from_iterable(map(attrgetter("counted"), book.routes)))
-    addresses = addresses_of(ours.values()) if settings.deploys else {}
     by_name = {each.item.key.name: each for each in classes}
+    sharing = {name for name, each in by_name.items() if each.merges}
+    addresses = addresses_of(ours.values(), sharing) if settings.deploys else {}
     gateways, gateway_states = [], []
+    claims = {name: Claims() for name in sorted(sharing)}
+    members: dict[str, list[Member]] = {name: [] for name in claims}
     for name, gateway in ours.items():
-        refusal = problem_of_gateway(world, gateway, by_name, settings.bootstrap)
+        refusal = problem_of_gateway(world, gateway, by_name, settings)
         if settings.deploys:
             refusal = refusal or address_problem(gateway)
         listeners = states_of(index, gateway, refusal, settings)
         # What was made for a Gateway stays while it is refused as a whole, and its Envoys, if any, go on serving.
         serving = states_of(index, gateway, None, settings) if settings.deploys else listeners
+        shares = claims.get(gateway.spec.gateway_class_name)
+        if shares is not None:
+            conflicts = shares.conflicts_of(gateway, serving.values())
+            listeners, serving = with_conflicts(listeners, conflicts), with_conflicts(serving, conflicts)
         configured = [each for each in serving.values() if each.configured]
         gateways.append(gateway_of(index, gateway, configured, book, backends, settings, memo))
-        proxy = proxy_of_gateway(world, gateway, by_name, settings.bootstrap)
+        if shares is not None:
+            member = Member(gateway, gateways[-1], tuple(configured))
+            members[gateway.spec.gateway_class_name].append(member)
+        proxy = proxy_of_gateway(world, gateway, by_name, settings)
         attached = tuple(replace(each, attached=counted[name, of]) for of, each in listeners.items())
         found = tuple(dict.fromkeys(problem for each in attached for problem in each.problems))
         places = addresses.get(name, Addresses())
         gateway_states.append(GatewayState(gateway, found, attached, refusal, proxy, places))
         if proxy is not None and not settings.deploys:
             notices += parameter_notices(proxy)
+    alone = [each for each, state in zip(gateways, gateway_states, strict=True) if _class_of(state) not in claims]
     return Meaning(
         gateways=tuple(gateways),
+        parts=(*alone, *(merged(by_name[name].item.key, found, settings) for name, found in members.items() if found)),
+        shared=tuple(_shared(by_name[name], gateway_states) for name in claims),
         gateway_states=tuple(gateway_states),
         route_states=tuple([each.state for each in book.routes if each.state is not None]),
         pool_states=_pool_states(world, backends, book.routes, ours),
@@ -73,6 +88,15 @@ def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
         classes=classes,
         notices=tuple(dict.fromkeys(notices)),
     )
+
+
+def _class_of(state: GatewayState) -> str:
+    return state.gateway.spec.gateway_class_name
+
+
+def _shared(of: ClassState, states: Iterable[GatewayState]) -> SharedState:
+    name = of.item.key.name
+    return SharedState(of, part_of_class(name), tuple(each for each in states if _class_of(each) == name))
 
 
 def _gateways(world: World, classes: Iterable[ClassState], settings: Settings) -> tuple[dict[Name, Gateway], list[str]]:

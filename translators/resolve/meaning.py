@@ -95,13 +95,26 @@ class SeatedPool:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedState:
+    """A GatewayClass whose Gateways share Envoys, and its Gateways, the oldest first."""
+
+    of: ClassState
+    part: str
+    gateways: tuple[GatewayState, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Meaning:
     """Everything that a World means: what is served, and how every object stands.
 
+    gateways: what each Gateway serves. parts: the same by the Envoys that serve it, which some Gateways share; shared:
+    those Gateways.
     strays: objects that are attached to nothing, and so have no status to say why.
     """
 
     gateways: tuple[ir.Gateway, ...]
+    parts: tuple[ir.Gateway, ...]
+    shared: tuple[SharedState, ...]
     gateway_states: tuple[GatewayState, ...]
     route_states: tuple[RouteState, ...]
     pool_states: tuple[PoolState, ...]
