@@ -2,13 +2,17 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from compose import ROOT, dockerfile
+
+from pointsman.bootstrap import binary
 
 IMAGES = ROOT / "deploy" / "images"
 DOCKERFILES = [*IMAGES.glob("*.Dockerfile"), ROOT / "envoy" / "Dockerfile"]
@@ -90,6 +94,32 @@ def test_what_an_image_starts_starts(
     assert says.replace("FOLDER", str(tmp_path)) in done.stderr
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_built_has_what_the_programs_read(tmp_path: Path) -> None:
+    ignored = {*(ROOT / ".dockerignore").read_text().split(), ".dockerignore"}
+    (tmp_path / "src").mkdir()
+    for path in ROOT.iterdir():
+        if path.name not in ignored and not path.name.startswith(".") and not path.name.endswith(".egg-info"):
+            copy = shutil.copytree if path.is_dir() else shutil.copy2
+            copy(path, tmp_path / "src" / path.name, **({"symlinks": True} if path.is_dir() else {}))
+    command = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", tmp_path, "."]
+    subprocess.run([sys.executable, "-m", "pip", *command], check=True, cwd=tmp_path / "src")
+    (wheel,) = tmp_path.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        for name in ("bootstrap.yaml", "cluster-bootstrap.yaml"):
+            assert archive.read(f"pointsman/{name}") == (ROOT / "envoy" / name).read_bytes()
+    packages = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "benchmarks"]
+    wanted = {str(path.relative_to(ROOT)) for package in packages for path in package.rglob("*.py")}
+    assert wanted <= names
+
+
+def test_the_image_of_envoy_starts_it() -> None:
+    said = dockerfile(ROOT / "envoy" / "Dockerfile")
+    (entrypoint,), (arguments,) = said["ENTRYPOINT"], said["CMD"]
+    assert entrypoint == ["/usr/local/bin/envoy"]
+    assert "version" in subprocess.run([binary(), *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def test_the_simulator_is_called_by_the_names_of_the_real_programs(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ class Release:
             if time.monotonic() > end:
                 log = self.cluster.kubectl("logs", "-n", SYSTEM, "deployment/gw-pointsman", "--tail=30")
                 raise AssertionError(f"not within {seconds} s\n{log}")
-            time.sleep(0.1)
+            time.sleep(0.5)
 
     def apply(self, kind: str, name: str, **spec: object) -> None:
         """Apply an object of the Gateway API."""
