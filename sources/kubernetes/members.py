@@ -1,14 +1,16 @@
 """What the replicas of a program tell one another: each has a Lease of its own, with a text in an annotation.
 
-A replica whose Lease is not renewed is gone, and what it said counts no more.
+A replica whose Lease is not renewed is gone, and what it said counts no more.  That takes an API server that would
+tell of renewals: while it is away, and for a while after it is back, nobody is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -28,6 +30,9 @@ _MOURNING = 60.0
 # The shortest time between two texts (seconds).
 _BREATH = 0.25
 _RETRY = 1.0
+
+# What cannot be in an object's name (RFC 1123).
+_NO_NAME = re.compile("[^a-z0-9.-]+")
 
 _log = structlog.get_logger("replicas")
 
@@ -54,6 +59,8 @@ class Members:
         self._members: dict[str, _Member] = {}
         self._changed = asyncio.Event()
         self._heard: Mapping[str, str] = {}
+        # When the API server last said anything: of this replica's own Lease, if of nothing else.
+        self._told_at = 0.0
 
     @property
     def heard(self) -> Mapping[str, str]:
@@ -84,7 +91,7 @@ class Members:
 
     @property
     def _lease(self) -> str:
-        return f"{self._group}-{self._identity}"
+        return f"{self._group}-{_NO_NAME.sub('-', self._identity.lower()).strip('-.')}"
 
     async def _speak(self) -> None:
         while True:
@@ -115,52 +122,61 @@ class Members:
 
     async def _listen(self) -> None:
         while True:
-            with suppress(ApiError, UnreachableError):
-                query = {"labelSelector": f"{LABEL}={self._group}"}
-                listed = orjson.loads(await self._api.get(self._path, query))
-                items = listed.get("items") or []
-                for name in self._members.keys() - {each["metadata"]["name"] for each in items}:
-                    del self._members[name]
-                for each in items:
-                    self._hear(each)
-                self._tell()
-                version = listed["metadata"]["resourceVersion"]
-                query |= {"resourceVersion": version, "timeoutSeconds": "290"}
-                async for line in self._api.watch(self._path, query):
-                    said = orjson.loads(line)
-                    if said.get("type") in {"ADDED", "MODIFIED"}:
-                        self._hear(said["object"])
-                    elif said.get("type") == "DELETED":
-                        self._members.pop(said["object"]["metadata"]["name"], None)
-                    else:
-                        break
-                    self._tell()
+            try:
+                await self._follow()
+            except (ApiError, UnreachableError):
+                now = asyncio.get_running_loop().time()
+                self._members = {
+                    name: replace(each, at=now) for name, each in self._members.items() if self._lives(each)
+                }
             await asyncio.sleep(_RETRY)
+
+    async def _follow(self) -> None:
+        query = {"labelSelector": f"{LABEL}={self._group}"}
+        listed = orjson.loads(await self._api.get(self._path, query))
+        items = listed.get("items") or []
+        for name in self._members.keys() - {each["metadata"]["name"] for each in items}:
+            del self._members[name]
+        for each in items:
+            self._hear(each)
+        self._tell()
+        query |= {"resourceVersion": listed["metadata"]["resourceVersion"], "timeoutSeconds": "290"}
+        async for line in self._api.watch(self._path, query):
+            said = orjson.loads(line)
+            if said.get("type") in {"ADDED", "MODIFIED"}:
+                self._hear(said["object"])
+            elif said.get("type") == "DELETED":
+                self._members.pop(said["object"]["metadata"]["name"], None)
+            else:
+                return
+            self._tell()
+
+    def _lives(self, member: _Member) -> bool:
+        return self._told_at - member.at <= _DURATION
 
     def _hear(self, lease: Mapping[str, Any]) -> None:
         metadata = lease["metadata"]
+        now = self._told_at = asyncio.get_running_loop().time()
         if metadata["name"] == self._lease:
             return
         renewed = (lease.get("spec") or {}).get("renewTime") or ""
         text = (metadata.get("annotations") or {}).get(ANNOTATION) or ""
         last = self._members.get(metadata["name"])
         if last is None or (last.renewed, last.text) != (renewed, text):
-            self._members[metadata["name"]] = _Member(renewed, text, asyncio.get_running_loop().time())
+            self._members[metadata["name"]] = _Member(renewed, text, now)
 
     async def _look_around(self) -> None:
         """Forget replicas that are gone, and take away the Leases that they left."""
         while True:
             await asyncio.sleep(_INTERVAL)
             self._tell()
-            now = asyncio.get_running_loop().time()
             for name, member in list(self._members.items()):
-                if now - member.at > _DURATION + _MOURNING:
+                if self._told_at - member.at > _DURATION + _MOURNING:
                     with suppress(ApiError, UnreachableError):
                         await self._api.delete(f"{self._path}/{name}")
 
     def _tell(self) -> None:
-        now = asyncio.get_running_loop().time()
-        heard = {name: each.text for name, each in self._members.items() if now - each.at <= _DURATION}
+        heard = {name: each.text for name, each in self._members.items() if self._lives(each)}
         if heard != self._heard:
             self._heard = heard
             self._changed.set()
