@@ -120,7 +120,7 @@ class Controller:
             self._server.status,
             options.admin,
             metrics,
-            problems=self._unmade,
+            problems=self._problems,
             amended=self._of_gateways,
         )
         self._swept = False
@@ -181,8 +181,9 @@ class Controller:
         while self._leading is leading:
             await (self._replicas.turned() if self._replicas is not None else asyncio.Event().wait())
 
-    def _unmade(self) -> tuple[str, ...]:
-        return self._provisioning.problems if self._provisioning is not None else ()
+    def _problems(self) -> tuple[str, ...]:
+        unmade = self._provisioning.problems if self._provisioning is not None else ()
+        return (*unmade, *(self._replicas.problems if self._replicas is not None else ()))
 
     async def _prepare(self, stop: asyncio.Event) -> bool:
         """Get at the authority and serve xDS; False where that did not come about before the end."""

@@ -29,6 +29,11 @@ class Replicas:
         """Whether this one writes."""
         return self._election.leading
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps this one from its part among the others."""
+        return tuple(each for each in (self._election.trouble, self._members.trouble) if each)
+
     def say(self, accounts: Mapping[str, Account]) -> None:
         """Have the others hear how this one's Envoys stand, by Gateway."""
         self._members.say(msgspec.json.encode(accounts).decode())

@@ -52,6 +52,8 @@ class Election:
         self._renewed_at = 0.0
         self._leading = False
         self._changed = asyncio.Event()
+        # Why the API server lets it neither lead nor know who does.
+        self.trouble = ""
 
     @property
     def leading(self) -> bool:
@@ -85,7 +87,10 @@ class Election:
             if self._leading and now() >= self._renewed_at + DEADLINE:
                 _log.warning("the Lease could not be renewed", reason=str(error))
                 self._lead(leading=False)
+            if isinstance(error, ApiError):
+                self._suffer(f"Lease {self._namespace}/{self._name}: cannot be taken: {error.message or error.reason}")
             return
+        self.trouble = ""
         if held:
             self._renewed_at = now()
         self._lead(leading=held)
@@ -135,6 +140,11 @@ class Election:
         if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
             spec = {**lease["spec"], "holderIdentity": "", "renewTime": moment()}
             await self._api.put(f"{self._path}/{self._name}", {**lease, "spec": spec})
+
+    def _suffer(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            _log.warning("no part in the election", reason=trouble)
 
     def _lead(self, *, leading: bool) -> None:
         if leading == self._leading:

@@ -61,6 +61,8 @@ class Members:
         self._heard: Mapping[str, str] = {}
         # When the API server last said anything: of this replica's own Lease, if of nothing else.
         self._told_at = 0.0
+        # Why the API server does not let it tell anything.
+        self.trouble = ""
 
     @property
     def heard(self) -> Mapping[str, str]:
@@ -111,10 +113,17 @@ class Members:
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
             try:
                 await self._api.apply(f"{self._path}/{self._lease}", body, manager=self._group)
-            except (ApiError, UnreachableError) as error:
-                _log.debug("not said to the other replicas", reason=str(error))
+            except UnreachableError:
                 await asyncio.sleep(_RETRY)
                 continue
+            except ApiError as error:
+                trouble = f"Lease {self._namespace}/{self._lease}: cannot be written: {error.message or error.reason}"
+                if trouble != self.trouble:
+                    self.trouble = trouble
+                    _log.warning("not said to the other replicas", reason=trouble)
+                await asyncio.sleep(_RETRY)
+                continue
+            self.trouble = ""
             await asyncio.sleep(_BREATH)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_INTERVAL):
