@@ -197,6 +197,8 @@ def controller(
     ] = "",
 ) -> None:
     """Serve a Kubernetes cluster: watch it, deploy and configure its Envoys and pickers, write statuses."""
+    # gRPC reads it when it is loaded. At its own default a stranger that fails to shake hands writes to our log.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     import uvloop
 
     from pointsman.controller import ControllerOptions, control, split
@@ -207,6 +209,8 @@ def controller(
     _check(xds=xds, admin=admin)
     if lease and not re.fullmatch("[a-z0-9-]+/[a-z0-9-]+", lease):
         raise Failure(f"--lease {lease}: not NAMESPACE/NAME")
+    if advertise and xds.startswith("unix:"):
+        raise Failure(f"--advertise {advertise}: pods cannot reach --xds {xds}")
     names: dict[str, Any] = {"controllers": split(controller_name)} if controller_name else {}
     if identity:
         names["identity"] = identity
@@ -331,6 +335,7 @@ def picker(
 
     configure()
     teacher = teacher_of(pool, xds=xds, folder=folder, kubernetes=kubernetes, kubeconfig=kubeconfig, context=context)
+    proof = proof_of(trust, token, pool)
     credentials = credentials_of(tls) if pool else None
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         # gRPC reads it when it is loaded, which has just happened: once more from the beginning.
@@ -344,7 +349,7 @@ def picker(
         debug=debug,
         pool=pool,
         health=health,
-        proof=proof_of(trust, token, pool),
+        proof=proof,
         credentials=credentials,
         body_mode=body_mode_of(body_mode),
         drain=drain,

@@ -34,6 +34,8 @@ _FRESH = 60.0
 # How many tokens are asked about at once: strangers are not to keep the API server busy.
 _AT_ONCE = 8
 _MOST_REMEMBERED = 10_000
+# How much is repeated of what somebody says that is not let in (characters).
+_LONGEST_TOLD = 200
 
 _log = structlog.get_logger("doorkeeper")
 
@@ -127,8 +129,8 @@ class Doorkeeper:
         owner = accounts.get(peer.group)
         kind = "the picker" if peer.role == PICKER else "the Gateway"
         if owner != Account(*account, picker=peer.role == PICKER):
-            name = "/".join(account)
-            text = f"service account {name} may not ask for what {kind} {peer.group} is to have"
+            name, group = "/".join(account), peer.group[:_LONGEST_TOLD]
+            text = f"service account {name} may not ask for what {kind} {group} is to have"
             return self._refuse(Refusal("PERMISSION_DENIED", text))
         return None
 

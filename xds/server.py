@@ -21,7 +21,8 @@ from xds.wire import METHOD, read, write
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
+    # Requests name resources and versions, tens of thousands at most; whoever may not ask for anything can send one.
+    ("grpc.max_receive_message_length", 64 << 20),
     # A client that is gone without a word is noticed: pickers wait for the answers of every connected Envoy.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),

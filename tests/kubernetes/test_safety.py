@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +28,17 @@ POOL = {
 PICKER = f"picker/{NAMESPACE}/epp/9002"
 
 
-def gateway(name: str) -> dict[str, Any]:
+NO_ENVOYS = {
+    "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+    "kind": "EnvoyProxy",
+    "metadata": {"name": "none"},
+    "spec": {"provider": {"type": "Kubernetes", "kubernetes": {"envoyDeployment": {"replicas": 0}}}},
+}
+
+
+def gateway(name: str, **more: object) -> dict[str, Any]:
     listeners = [{"name": "http", "port": 80, "protocol": "HTTP"}]
-    spec = {"gatewayClassName": CLASS, "listeners": listeners}
+    spec = {"gatewayClassName": CLASS, "listeners": listeners, **more}
     return {"apiVersion": GATEWAY_API, "kind": "Gateway", "metadata": {"name": name}, "spec": spec}
 
 
@@ -47,9 +56,12 @@ def sealed(controller: Controller) -> Iterator[Cluster]:
     cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
     gateway_class = {"apiVersion": GATEWAY_API, "kind": "GatewayClass", "metadata": {"name": CLASS}}
     cluster.apply({**gateway_class, "spec": {"controllerName": NAMES[0]}})
-    cluster.apply(gateway("front"), gateway("other"), POOL, route(), namespace=NAMESPACE)
-    for name in ("front", "other"):
-        controller.programmed(name, NAMESPACE)
+    # The neighbour's service account is there, and no Envoy of it.
+    cluster.apply(NO_ENVOYS, POOL, namespace=NAMESPACE)
+    parameters = {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "none"}
+    other = gateway("other", infrastructure={"parametersRef": parameters})
+    cluster.apply(gateway("front"), other, route(), namespace=NAMESPACE)
+    controller.programmed("front", NAMESPACE)
     cluster.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/epp", "--timeout=120s")
     yield cluster
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
@@ -79,24 +91,24 @@ def test_everybody_is_served_what_is_its_own_and_strangers_nothing(sealed: Clust
         audience = options or ("--audience=pointsman.dev/xds",)
         return sealed.kubectl("create", "token", "-n", NAMESPACE, account, *audience).strip()
 
-    def ask(given: str, group: str, role: str = "envoy") -> str:
-        command = [sys.executable, stranger.__file__, XDS, group, role]
-        return sealed.run(command, stdin=f"{roots.rstrip()}\n{given}").strip()
-
     front, other, picker = (token(account) for account in (f"front-{CLASS}", f"other-{CLASS}", "epp"))
-    assert ask(front, f"{NAMESPACE}/front") == "served"
-    assert ask("", f"{NAMESPACE}/front") == "UNAUTHENTICATED"
-    # One for the API server is none for us.
-    assert ask(token(f"front-{CLASS}", "--duration=10m"), f"{NAMESPACE}/front") == "UNAUTHENTICATED"
-    assert ask(front[:-8] + "AAAAAAAA", f"{NAMESPACE}/front") == "UNAUTHENTICATED"
-    for given, group, role in (
-        (token("default"), f"{NAMESPACE}/front", "envoy"),
-        (other, f"{NAMESPACE}/front", "envoy"),
-        (picker, f"{NAMESPACE}/front", "envoy"),
-        (front, f"{NAMESPACE}/front", "picker"),
-        (front, PICKER, "picker"),
-    ):
-        assert ask(given, group, role) == "PERMISSION_DENIED"
+    own, theirs = f"{NAMESPACE}/front", f"{NAMESPACE}/other"
+    expected = {
+        (front, own, "envoy"): "served",
+        (other, theirs, "envoy"): "served",
+        ("", own, "envoy"): "UNAUTHENTICATED",
+        # One for the API server is none for us.
+        (token(f"front-{CLASS}", "--duration=10m"), own, "envoy"): "UNAUTHENTICATED",
+        (front[:-8] + "AAAAAAAA", own, "envoy"): "UNAUTHENTICATED",
+        (token("default"), own, "envoy"): "PERMISSION_DENIED",
+        (other, own, "envoy"): "PERMISSION_DENIED",
+        (picker, own, "envoy"): "PERMISSION_DENIED",
+        (front, own, "picker"): "PERMISSION_DENIED",
+        (front, PICKER, "picker"): "PERMISSION_DENIED",
+    }
+    questions = json.dumps({"roots": roots, "questions": [*expected]})
+    answers = json.loads(sealed.run([sys.executable, stranger.__file__, XDS], stdin=questions))
+    assert dict(zip(expected, answers, strict=True)) == expected
 
 
 def test_keys_and_tokens_are_shown_nowhere(sealed: Cluster, controller: Controller) -> None:

@@ -119,6 +119,18 @@ def test_the_version_is_printed_and_starts_fast() -> None:
             "picker --folder {folder} --pool a/b --listen unix:/y --metrics 127.0.0.1:0 --tls {folder}",
             "--tls {folder}/tls.key: No such file or directory",
         ),
+        (
+            "picker --xds 127.0.0.1:1 --listen unix:/y --metrics 127.0.0.1:0 --trust {folder}",
+            "--trust and --token belong together",
+        ),
+        (
+            "picker --xds unix:/x --pool a/b --listen unix:/y --metrics 127.0.0.1:0 --trust a --token b",
+            "--trust and --token are for the pickers of our own gateway, not for --pool",
+        ),
+        (
+            "controller --xds unix:/x --admin unix:/y --advertise a:1",
+            "--advertise a:1: pods cannot reach --xds unix:/x",
+        ),
         ("simulate {folder} --pods {folder}/none", "{folder}/none: no such folder"),
     ],
 )

@@ -1,9 +1,11 @@
-"""A program that asks a control plane for a part's secrets, and prints how that ends.
+"""A program that asks a control plane for what somebody is to have, and says how that ends.
 
-`python stranger.py ADDRESS GROUP ROLE < ROOTS-AND-TOKEN`: the roots of the control plane in PEM, then the token in the
-last line, which may be empty. It prints "served", or the status that the stream ends with.
+`python stranger.py ADDRESS < QUESTIONS`: JSON with the `roots` of the control plane (PEM) and `questions`, each a list
+of a token, which may be empty, a group and a role. It prints a list of answers: "served", or the status that the
+stream ends with.
 """
 
+import json
 import sys
 
 import grpc
@@ -17,28 +19,34 @@ from xds.wire import METHOD
 _PATIENCE = 60.0
 
 
-def main(address: str, group: str, role: str) -> str:
-    """Ask, and return how that ends."""
-    roots, _, token = sys.stdin.read().rpartition("\n")
-    options = (("grpc.ssl_target_name_override", SERVER_NAME),)
+def ask(channel: grpc.Channel, token: str, group: str, role: str) -> str:
+    """Ask for listeners, and return how that ends."""
     node = Node(id="stranger", cluster=group)
     node.metadata.fields["role"].string_value = role
-    with grpc.secure_channel(address, grpc.ssl_channel_credentials(roots.encode()), options) as channel:
-        call = channel.stream_stream(
-            METHOD,
-            request_serializer=DeltaDiscoveryRequest.SerializeToString,
-            response_deserializer=DeltaDiscoveryResponse.FromString,
-        )
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        answers = call(iter([DeltaDiscoveryRequest(node=node, type_url=LISTENER)]), _PATIENCE, metadata)
-        try:
-            next(answers)
-        except StopIteration:
-            return "ended"
-        except grpc.RpcError as error:
-            return str(error.code().name)
-        return "served"
+    call = channel.stream_stream(
+        METHOD,
+        request_serializer=DeltaDiscoveryRequest.SerializeToString,
+        response_deserializer=DeltaDiscoveryResponse.FromString,
+    )
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    answers = call(iter([DeltaDiscoveryRequest(node=node, type_url=LISTENER)]), _PATIENCE, metadata)
+    try:
+        next(answers)
+    except StopIteration:
+        return "ended"
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return "served"
+
+
+def main(address: str) -> None:
+    """Ask all."""
+    given = json.load(sys.stdin)
+    security = grpc.ssl_channel_credentials(given["roots"].encode())
+    options = (("grpc.ssl_target_name_override", SERVER_NAME),)
+    with grpc.secure_channel(address, security, options) as channel:
+        json.dump([ask(channel, *question) for question in given["questions"]], sys.stdout)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(main(*sys.argv[1:]))
+    main(*sys.argv[1:])
