@@ -81,19 +81,22 @@ class _RouteStatuses:
 
     def __init__(self) -> None:
         self._controllers: Mapping[str, str] = {}
-        # By the identity of the state, which is held beside the status.
-        self._known: dict[int, tuple[RouteState, Status]] = {}
+        self._states: tuple[RouteState, ...] = ()
+        # By the identity of the states.
+        self._known: dict[int, Status] = {}
 
-    def of(self, states: Iterable[RouteState], controllers: Mapping[str, str]) -> Iterator[Status]:
+    def of(self, states: tuple[RouteState, ...], controllers: Mapping[str, str]) -> Iterable[Status]:
         """Return the status of every route."""
         if controllers != self._controllers:
-            self._controllers, self._known = controllers, {}
-        known = self._known
-        self._known = {
-            id(each): known.get(id(each)) or (each, Status(each.route.key, _route(each, controllers)))
-            for each in states
-        }
-        return (status for _, status in self._known.values())
+            self._controllers, self._known, self._states = controllers, {}, ()
+        if states is not self._states:
+            known = list(map(self._known.get, map(id, states)))
+            found = [
+                each if each is not None else Status(state.route.key, _route(state, controllers))
+                for state, each in zip(states, known, strict=True)
+            ]
+            self._known, self._states = dict(zip(map(id, states), found, strict=True)), states
+        return self._known.values()
 
 
 def _lines(key: Key, found: Iterable[ir.Problem]) -> Iterator[str]:

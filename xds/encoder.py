@@ -138,15 +138,16 @@ def _elements_writer(tag: bytes) -> Write:
         remembered.pop(reference.key, None)
 
     def write(chunks: Chunks, messages: list[betterproto2.Message]) -> None:
-        for message in messages:
-            entry = remembered.get(id(message))
-            if entry is not None and entry[0]() is message:
-                chunks.append(entry[1])
-                continue
-            framed = _framed(tag, _encode(message))
-            if len(framed) >= _WORTH_REMEMBERING:
-                remembered[id(message)] = (_Reference(message, forget, id(message)), framed)
-            chunks.append(framed)
+        known = zip(messages, map(remembered.get, map(id, messages)), strict=True)
+        chunks += [
+            entry[1] if entry is not None and entry[0]() is message else encoded(message) for message, entry in known
+        ]
+
+    def encoded(message: betterproto2.Message) -> bytes:
+        framed = _framed(tag, _encode(message))
+        if len(framed) >= _WORTH_REMEMBERING:
+            remembered[id(message)] = (_Reference(message, forget, id(message)), framed)
+        return framed
 
     return write
 

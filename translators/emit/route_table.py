@@ -35,28 +35,38 @@ class RouteTable:
 
     def __init__(self) -> None:
         self._given: tuple[ModelFinder, int] | None = None
-        self._hosts: dict[str, _Host] = {}
-        self._message: route.RouteConfiguration | None = None
+        self._meanings: tuple[ir.VirtualHost, ...] = ()
+        # By the identity of the meanings.
+        self._hosts: dict[int, _Host] = {}
+        self._message = route.RouteConfiguration()
 
     def of(self, chain: ir.Chain, finder: ModelFinder, limit: int) -> route.RouteConfiguration:
         """Return a chain's table; `limit` is how many bytes of a body may be held.
 
         It is the same message where nothing in it is different.
         """
+        if self._given == (finder, limit) and self._meanings is chain.hosts:
+            return self._message
         if self._given != (finder, limit):
-            self._given, self._hosts = (finder, limit), {}
-        kept = self._hosts
-        self._hosts = {
-            host.hostname: known
-            if (known := kept.get(host.hostname)) is not None and known.meaning is host
-            else _made(chain.name, host, known, finder, limit)
-            for host in chain.hosts
-        }
-        messages = [each.message for each in self._hosts.values()]
-        if self._message is None or not _are_same(self._message.virtual_hosts, messages):
-            longest = max((each.longest for each in self._hosts.values()), default=0)
+            self._hosts = {}
+        hosts = self._renewed(chain, finder, limit)
+        messages = [each.message for each in hosts]
+        # Equal lists have the very same messages; by value they are compared as far as the first other one.
+        if self._given != (finder, limit) or self._message.virtual_hosts != messages:
+            longest = max((each.longest for each in hosts), default=0)
             self._message = _configuration(chain.name, messages, longest)
+        self._given, self._meanings = (finder, limit), chain.hosts
+        self._hosts = dict(zip(map(id, chain.hosts), hosts, strict=True))
         return self._message
+
+    def _renewed(self, chain: ir.Chain, finder: ModelFinder, limit: int) -> list[_Host]:
+        known = list(map(self._hosts.get, map(id, chain.hosts)))
+        fresh = {host.hostname for host, each in zip(chain.hosts, known, strict=True) if each is None}
+        before = {each.meaning.hostname: each for each in self._hosts.values() if each.meaning.hostname in fresh}
+        return [
+            each if each is not None else _made(chain.name, host, before.get(host.hostname), finder, limit)
+            for host, each in zip(chain.hosts, known, strict=True)
+        ]
 
 
 def _made(chain: str, host: ir.VirtualHost, known: _Host | None, finder: ModelFinder, limit: int) -> _Host:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
-from operator import attrgetter
 
 from resources import BackendTrafficPolicy, ClientTrafficPolicy, Gateway, GatewayClass, Key, World
 from translators import ir
@@ -43,7 +41,6 @@ def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
     )
     ours, notices = _gateways(world, classes, settings)
     book.turn(index, backends, ours)
-    counted = Counter(chain.from_iterable(map(attrgetter("counted"), book.routes)))
     by_name = {each.item.key.name: each for each in classes}
     sharing = {name for name, each in by_name.items() if each.merges}
     addresses = addresses_of(ours.values(), sharing) if settings.deploys else {}
@@ -67,7 +64,7 @@ def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
             member = Member(gateway, gateways[-1], tuple(configured))
             members[gateway.spec.gateway_class_name].append(member)
         proxy = proxy_of_gateway(world, gateway, by_name, settings)
-        attached = tuple(replace(each, attached=counted[name, of]) for of, each in listeners.items())
+        attached = tuple(replace(each, attached=book.counted[name, of]) for of, each in listeners.items())
         found = tuple(dict.fromkeys(problem for each in attached for problem in each.problems))
         places = addresses.get(name, Addresses())
         gateway_states.append(GatewayState(gateway, found, attached, refusal, proxy, places))
@@ -79,12 +76,12 @@ def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
         parts=(*alone, *(merged(by_name[name].item.key, found, settings) for name, found in members.items() if found)),
         shared=tuple(_shared(by_name[name], gateway_states) for name in claims),
         gateway_states=tuple(gateway_states),
-        route_states=tuple([each.state for each in book.routes if each.state is not None]),
+        route_states=book.states,
         pool_states=_pool_states(world, backends, book.routes, ours),
         seated=tuple(_seated(world, backends)),
         declared_states=(*declared.states(index), *traffic_states(index)),
         policy_states=states(index),
-        strays=tuple(_strays(index, book.routes, settings)),
+        strays=tuple(_strays(index, book.orphans, settings)),
         classes=classes,
         notices=tuple(dict.fromkeys(notices)),
     )
@@ -115,7 +112,7 @@ def _gateways(world: World, classes: Iterable[ClassState], settings: Settings) -
     return ours, notices
 
 
-def _strays(index: Index, routes: Iterable[ResolvedRoute], settings: Settings) -> Iterator[tuple[Key, ir.Problem]]:
+def _strays(index: Index, orphans: Iterable[ResolvedRoute], settings: Settings) -> Iterator[tuple[Key, ir.Problem]]:
     policies: list[ClientTrafficPolicy | BackendTrafficPolicy] = [
         *index.world.all(ClientTrafficPolicy).values(),
         *index.world.all(BackendTrafficPolicy).values(),
@@ -127,7 +124,7 @@ def _strays(index: Index, routes: Iterable[ResolvedRoute], settings: Settings) -
             yield policy.key, ir.Problem("Accepted", "TargetNotFound", text, "spec.targetRefs")
     # Only in a folder is every Gateway that there is to be seen.
     if settings.controllers is None:
-        for route in routes:
+        for route in orphans:
             yield from ((route.route.key, problem) for problem in route.orphan)
 
 

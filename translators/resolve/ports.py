@@ -15,7 +15,7 @@ from translators.resolve.index import Index
 from translators.resolve.meaning import ListenerState
 from translators.resolve.policies import client_settings
 from translators.resolve.route_book import RouteBook
-from translators.resolve.tables import Host, HostTable
+from translators.resolve.tables import Hosts, HostTable
 from translators.settings import Settings
 
 
@@ -41,10 +41,9 @@ def gateway_of(
         limits = [client.buffer_limit for client in clients if client.buffer_limit is not None]
         chains = []
         for chain, hosts in _chains(f"{name}/{number}", gateway, states, book, memo):
-            chains.append(replace(chain, hosts=tuple([each.meaning for each in hosts])))
-            for host in hosts:
-                used.update(host.backends)
-                mirrored.update(host.mirrored)
+            chains.append(replace(chain, hosts=hosts.meanings))
+            used |= hosts.backends
+            mirrored |= hosts.mirrored
         port = ir.Port(
             number=number,
             placement=settings.place(name, number),
@@ -76,7 +75,7 @@ def gateway_of(
 
 def _chains(
     name: str, gateway: Gateway, states: Sequence[ListenerState], book: RouteBook, memo: Memo
-) -> Iterator[tuple[ir.Chain, list[Host]]]:
+) -> Iterator[tuple[ir.Chain, Hosts]]:
     """Yield the chains of a port, all of whose listeners have one protocol, and apart from them what they serve."""
     on, listeners = (gateway.key.namespace, gateway.key.name), [each.listener for each in states]
     if states[0].listener.protocol != "HTTPS":

@@ -11,6 +11,8 @@ Rules, and everything that affects this memory lives in this file:
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -20,12 +22,14 @@ from translators import ir
 from translators.resolve.attachment import Name
 from translators.resolve.backends import Backends
 from translators.resolve.index import Index, TargetKey
+from translators.resolve.meaning import RouteState
 from translators.resolve.pool_kinds import all_pools
 from translators.resolve.resolved import Entry, On, Place, ResolvedRoute, grants_in, resolved
 
 Table = Mapping[Name, tuple[Entry, ...]]
 """What a listener serves for a hostname of its routes, by HTTPRoute."""
 
+_AGE = attrgetter("age")
 _NOTHING: Mapping[str, Table] = {}
 
 
@@ -48,18 +52,29 @@ class Seen:
 
 
 class RouteBook:
-    """What the routes of the last World mean, from the oldest to the youngest, and what in that is different."""
+    """What the routes of the last World mean, from the oldest to the youngest, and what in that is different.
+
+    states: of those with a parent that is ours. counted: how many routes each listener counts as attached.
+    """
 
     def __init__(self) -> None:
-        self.routes: tuple[ResolvedRoute, ...] = ()
+        self.routes: list[ResolvedRoute] = []
+        self.states: tuple[RouteState, ...] = ()
+        self.counted: Counter[On] = Counter()
         self.differences: dict[On, Difference] = {}
         self._by_name: dict[Name, ResolvedRoute] = {}
+        self._orphans: dict[Name, ResolvedRoute] = {}
         self._tables: dict[On, dict[str, dict[Name, tuple[Entry, ...]]]] = {}
         self._seen: Seen | None = None
 
     def tables_of(self, on: On) -> Mapping[str, Table]:
         """Return what a listener serves, by hostname."""
         return self._tables.get(on, _NOTHING)
+
+    @property
+    def orphans(self) -> list[ResolvedRoute]:
+        """The routes that have a parent that is nowhere."""
+        return sorted(self._orphans.values(), key=_AGE)
 
     def index_of(self, world: World, *, picker_services: bool) -> tuple[Index, Backends]:
         """Return a World's index and its backends: those of the last World where nothing but HTTPRoutes differs."""
@@ -89,15 +104,23 @@ class RouteBook:
         for name in stale:
             self._resolve(name, seen)
         if stale:
-            self.routes = tuple(sorted(self._by_name.values(), key=attrgetter("age")))
+            self.states = tuple([each.state for each in self.routes if each.state is not None])
 
     def _resolve(self, name: Name, seen: Seen) -> None:
         before, route = self._by_name.pop(name, None), seen.index.world.get(HTTPRoute, *name)
+        self._orphans.pop(name, None)
         places: Mapping[Place, tuple[Entry, ...]] = {}
+        if before is not None:
+            del self.routes[bisect_left(self.routes, before.age, key=_AGE)]
+            self.counted.subtract(before.counted)
         if route is not None:
             found = resolved(route, seen.index, seen.backends, seen.ours, before)
             self._by_name[name] = found
+            insort(self.routes, found, key=_AGE)
+            self.counted.update(found.counted)
             places = found.places
+            if found.orphan:
+                self._orphans[name] = found
         for place, entries in before.places.items() if before is not None else ():
             if places.get(place) is not entries:
                 self._take_out(place, name)

@@ -7,8 +7,8 @@ their paths are (HTTPRouteSpec.hostnames), then all others that cover the hostna
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 
@@ -32,15 +32,36 @@ class Host:
     mirrored: Mapping[str, ir.Backend]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Hosts:
+    """What a chain serves, by its hostnames in order, and the backends that it leads to, by cluster."""
+
+    meanings: tuple[ir.VirtualHost, ...] = ()
+    backends: Mapping[str, ir.Backend] = field(default_factory=dict)
+    mirrored: Mapping[str, ir.Backend] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, hosts: Collection[Host]) -> Hosts:
+        """Put hostnames together."""
+        backends: dict[str, ir.Backend] = {}
+        mirrored: dict[str, ir.Backend] = {}
+        for each in hosts:
+            backends.update(each.backends)
+            if each.mirrored:
+                mirrored.update(each.mirrored)
+        return cls(tuple([each.meaning for each in hosts]), backends, mirrored)
+
+
 class HostTable:
     """The hostnames of a chain in order, kept from one World to the next: only what is different is made again."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, Host] = {}
+        self._all = Hosts()
         self._ranks: dict[str, tuple[tuple[bool, int], str]] = {}
         self._listeners: Sequence[tuple[str, str]] = ()
 
-    def of(self, book: RouteBook, gateway: Name, listeners: Sequence[Listener], only: Listener | None) -> list[Host]:
+    def of(self, book: RouteBook, gateway: Name, listeners: Sequence[Listener], only: Listener | None) -> Hosts:
         """Return what is served to a client that names no listener beforehand, or just the one `only`.
 
         listeners: all of the port. To a client that has named a listener by SNI, what belongs to another one is
@@ -55,6 +76,8 @@ class HostTable:
             self._listeners = told
             different = None
         else:
+            if not differences:
+                return self._all
             different = _affected(self._hosts, differences)
         hosts: dict[str, Host] = {}
         for hostname in self._order({*owners, *chain.from_iterable(tables.values())}):
@@ -70,8 +93,8 @@ class HostTable:
                     entries = _renewed(known.entries, tables[owner], hostname, differences[owner].sources)
                     known = _host(ir.VirtualHost(hostname, _routes(entries)), entries, known)
             hosts[hostname] = known
-        self._hosts = hosts
-        return list(hosts.values())
+        self._hosts, self._all = hosts, Hosts.of(hosts.values())
+        return self._all
 
     def _order(self, names: set[str]) -> list[str]:
         """Return hostnames from the most specific one."""
