@@ -30,6 +30,8 @@ _WORKERS = 4
 # Seconds between two writes of one object.
 _INTERVAL = 0.25
 _RETRY = 1.0
+# Written before others: people wait for the address of a Gateway, and its ten thousand routes take minutes.
+_URGENT = frozenset({"Gateway", "GatewayClass"})
 
 _log = structlog.get_logger("kubernetes")
 
@@ -56,7 +58,8 @@ class StatusWriter:
         self._owns = owns
         self._spacing = 1.0 / rate
         self._wanted: dict[Key, Json] = {}
-        # Keys in order of their turn; those that a worker has are not here.
+        # Keys in order of their turn, those that others wait for by themselves; those that a worker has are not here.
+        self._urgent: dict[Key, None] = {}
         self._due: dict[Key, None] = {}
         self._busy: set[Key] = set()
         self._written_at: dict[Key, float] = {}
@@ -86,7 +89,8 @@ class StatusWriter:
 
     def check(self, key: Key) -> None:
         """Look again whether an object has the status that it should: somebody may have changed it."""
-        self._due.setdefault(key, None)
+        due = self._urgent if key.kind in _URGENT else self._due
+        due.setdefault(key, None)
         self._news.set()
 
     async def run(self) -> None:
@@ -119,10 +123,11 @@ class StatusWriter:
                 self._busy.discard(key)
 
     def _take(self) -> Key | None:
-        for key in self._due:
-            if key not in self._busy:
-                del self._due[key]
-                return key
+        for due in (self._urgent, self._due):
+            for key in due:
+                if key not in self._busy:
+                    del due[key]
+                    return key
         return None
 
     async def _settle(self, key: Key) -> None:
