@@ -38,6 +38,13 @@ def an_object(api: str, kind: str, name: str, **fields: object) -> Object:
 def _classes() -> Iterator[Object]:
     for controller in (CONTROLLER, "example.com/other"):
         yield an_object(GATEWAY_API, "GatewayClass", "a", spec={"controllerName": controller})
+    ref = {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "namespace": "default", "name": "proxy"}
+    yield an_object(GATEWAY_API, "GatewayClass", "a", spec={"controllerName": CONTROLLER, "parametersRef": ref})
+
+
+def _proxies() -> Iterator[Object]:
+    for merged in (True, False):
+        yield an_object(POLICY_API, "EnvoyProxy", "default/proxy", spec={"mergeGateways": merged})
 
 
 def _listener(name: str, port: int = 80, hostname: str | None = None, takes: str = "Same", **more: object) -> Json:
@@ -192,6 +199,7 @@ FORMS: Sequence[Sequence[Object]] = [
     list(each)
     for each in (
         _classes(),
+        _proxies(),
         _gateways("default/gateway"),
         _gateways("other/gateway"),
         _routes("default/a", 0),

@@ -63,7 +63,7 @@ def test_a_warm_memory_changes_nothing(batches: list[list[Change]], finder: Mode
         assert everything(warm) == everything(translate(world, given_settings, Memo()))
 
 
-@settings(SLOW, max_examples=15)
+@settings(SLOW, max_examples=12)
 @given(lively_histories, st.booleans())
 def test_whatever_changes_changes_what_is_remembered_of_it(batches: list[list[Change]], in_cluster: bool) -> None:  # noqa: FBT001 - drawn
     memo = Memo()
