@@ -104,6 +104,39 @@ def test_a_gateway_that_is_deleted_leaves_nothing(shop: Cluster, controller: Con
     controller.until(lambda: not shop.get("all,cm,sa", "-l", label, namespace=NAMESPACE)["items"])
 
 
+def test_gateways_of_a_class_may_share_their_envoys(shop: Cluster, controller: Controller) -> None:
+    proxy = {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": "shared", "namespace": NAMESPACE}
+    shared_class = {"apiVersion": GATEWAY_API, "kind": "GatewayClass", "metadata": {"name": "shared"}}
+    shop.apply(
+        {
+            "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+            "kind": "EnvoyProxy",
+            "metadata": {"name": "shared"},
+            "spec": {"mergeGateways": True},
+        },
+        {**shared_class, "spec": {"controllerName": NAMES[0], "parametersRef": proxy}},
+        namespace=NAMESPACE,
+    )
+    names = ("one", "two")
+    listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+    for name in names:
+        listeners = [{**listener, "hostname": f"{name}.example.com"}]
+        shop.apply(
+            gateway(name, gatewayClassName="shared", listeners=listeners), route(name, name), namespace=NAMESPACE
+        )
+    (address,) = {controller.programmed(name, NAMESPACE) for name in names}
+    for name in names:
+        host = ("-H", f"host: {name}.example.com")
+        controller.until(lambda host=host: controller.fetch(address, *host)[0] == 200)  # type: ignore[misc]
+    assert controller.fetch(address, "-H", "host: three.example.com")[0] == 404
+    label = "pointsman.dev/gateway-class=shared"
+    (deployment,) = shop.get("deployments", "-l", label, namespace=NAMESPACE)["items"]
+    assert deployment["metadata"]["name"] == "shared-gateways"
+    shop.kubectl("delete", "-n", NAMESPACE, *(f"{kind}/{name}" for kind in ("gateway", "httproute") for name in names))
+    controller.until(lambda: not shop.get("deployments,cm,sa", "-l", label, namespace=NAMESPACE)["items"])
+    shop.kubectl("delete", "gatewayclass", "shared")
+
+
 def test_what_was_made_is_made_again(address: str, shop: Cluster, controller: Controller) -> None:
     shop.kubectl("delete", "-n", NAMESPACE, "configmap", f"front-{CLASS}")
     shop.kubectl("patch", "-n", NAMESPACE, "service", f"front-{CLASS}", "-p", '{"spec": {"selector": {"app": "none"}}}')
