@@ -1,5 +1,6 @@
 """What is made in a cluster for Gateways and pools."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -9,7 +10,7 @@ from golden_files import world_of
 from pointsman.provisioning import bootstrap_template
 from resources import Key, World
 from translators import Memo, Settings, Translation, translate
-from translators.infrastructure import HASH_ANNOTATION, Infrastructure, Made, provision
+from translators.infrastructure import HASH_ANNOTATION, Account, Infrastructure, Made, accounts, provision
 from translators.settings import Placement
 
 CLASS = """
@@ -234,6 +235,40 @@ def test_another_configuration_makes_other_pods() -> None:
     )
     assert pods(INFRASTRUCTURE) == pods(INFRASTRUCTURE)
     assert pods(INFRASTRUCTURE) != pods(other)
+
+
+def test_new_roots_of_the_control_plane_reach_the_pods_that_there_are() -> None:
+    one, two = (objects(CLASS + GATEWAY % "" + POOLS, replace(INFRASTRUCTURE, roots=text)) for text in ("one", "two"))
+    for name in ("gateway-ours", "epp"):
+        data = [body(found, "ConfigMap", name)["data"] for found in (one, two)]
+        assert data[0] != data[1]
+        # Another template would be another pod.
+        assert body(one, "Deployment", name) == body(two, "Deployment", name)
+        pod = body(one, "Deployment", name)["spec"]["template"]["spec"]
+        mounted = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+        volumes = {each["name"]: each for each in pod["volumes"]}
+        assert volumes["config"]["configMap"]["name"] == name
+        (source,) = volumes["identity"]["projected"]["sources"]
+        assert source["serviceAccountToken"]["audience"] == "pointsman.dev/xds"
+        assert mounted["identity"] == "/var/run/secrets/pointsman.dev"
+    assert body(one, "ConfigMap", "epp")["data"] == {"ca.crt": "one"}
+    trust = yaml.safe_load(body(two, "ConfigMap")["data"]["trust.yaml"])["resources"][0]
+    assert trust["validation_context"]["trusted_ca"]["inline_string"] == "two"
+
+
+def test_each_part_belongs_to_the_service_account_of_what_is_made_for_it() -> None:
+    found = objects(CLASS + GATEWAY % "" + POOLS)
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)
+    needs = translate(world_of(CLASS + GATEWAY % "" + POOLS), settings, Memo()).needs
+    by_part = accounts(*needs, "")
+    assert by_part["shop/gateway"] == Account("shop", "gateway-ours")
+    assert by_part["picker/shop/epp/9100"] == Account("shop", "epp", picker=True)
+    assert {each.name for each in by_part.values()} == {name for kind, name in found if kind == "ServiceAccount"}
+    # The parts are what Envoys and pickers say that they are.
+    (picker,) = body(found, "Deployment", "epp")["spec"]["template"]["spec"]["containers"]
+    assert picker["args"][picker["args"].index("--group") + 1] in by_part
+    assert yaml.safe_load(body(found, "ConfigMap")["data"]["envoy.yaml"])["node"]["cluster"] in by_part
+    assert accounts(*needs, "system")["shop/gateway"] == Account("system", "shop-gateway-ours")
 
 
 def test_addresses_that_a_gateway_asks_for_are_its_services() -> None:
