@@ -18,7 +18,7 @@ def endpoints_of_pool(index: Index, pool: AnyPool, role: tuple[str, str] | None 
         sorted(
             (
                 ir.Endpoint(pod.addresses[0], pod.listening(port), f"{pod.key.namespace}/{pod.key.name}")
-                for pod in index.pods.get(pool.key.namespace, ())
+                for pod in index.pods_with(pool.key.namespace, labels_of(pool))
                 if pod.ready and pod.addresses and wanted <= pod.metadata.labels.items()
                 for port in _active(pod, ports)
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from resources import (
     XInferenceModelRewrite,
     XInferenceObjective,
 )
+from translators.resolve.pool_kinds import all_pools, labels_of
 
 P = TypeVar("P", ClientTrafficPolicy, BackendTrafficPolicy)
 AnyObjective = InferenceObjective | XInferenceObjective
@@ -32,6 +33,9 @@ D = TypeVar("D", InferenceModel, AnyObjective, AnyRewrite)
 
 PoolKey = tuple[str, str, str]
 """How a declaration names its pool: group, namespace and name."""
+
+Label = tuple[str, str, str]
+"""A label of pods: their namespace, its name and its value."""
 
 Age = tuple[dt.datetime, str, str]
 """How old an object is, as `age` says."""
@@ -55,7 +59,10 @@ def age(item: Object) -> Age:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One World and its look-up tables. picker_services: whether our pickers have Services (Settings)."""
+    """One World and its look-up tables.
+
+    picker_services: whether our pickers have Services (Settings). labelled: by the labels that pools select by.
+    """
 
     world: World
     picker_services: bool
@@ -65,6 +72,7 @@ class Index:
     traffic_policies: Mapping[tuple[str, str], tuple[InferenceTrafficPolicy, ...]]
     slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]]
     pods: Mapping[str, tuple[Pod, ...]]
+    labelled: Mapping[Label, tuple[Pod, ...]]
     grants: Mapping[str, tuple[ReferenceGrant, ...]]
     client_policies: Mapping[TargetKey, tuple[ClientTrafficPolicy, ...]]
     backend_policies: Mapping[TargetKey, tuple[BackendTrafficPolicy, ...]]
@@ -87,9 +95,14 @@ class Index:
         for each in world.all(EndpointSlice).values():
             if service := each.metadata.labels.get(SERVICE_NAME_LABEL):
                 slices[each.key.namespace, service].append(each)
+        selecting = {name for pool in all_pools(world) for name in labels_of(pool)}
         pods: dict[str, list[Pod]] = defaultdict(list)
-        for pod in world.all(Pod).values():
-            pods[pod.key.namespace].append(pod)
+        labelled: dict[Label, list[Pod]] = defaultdict(list)
+        for (namespace, _), pod in world.all(Pod).items():
+            pods[namespace].append(pod)
+            labels = pod.metadata.labels
+            for name in selecting & labels.keys():
+                labelled[namespace, name, labels[name]].append(pod)
         grants: dict[str, list[ReferenceGrant]] = defaultdict(list)
         for grant in world.all(ReferenceGrant).values():
             grants[grant.key.namespace].append(grant)
@@ -102,6 +115,7 @@ class Index:
             traffic_policies={key: tuple(items) for key, items in traffic.items()},
             slices={key: tuple(items) for key, items in slices.items()},
             pods={key: tuple(items) for key, items in pods.items()},
+            labelled={key: tuple(items) for key, items in labelled.items()},
             grants={key: tuple(items) for key, items in grants.items()},
             client_policies=_by_target(world.all(ClientTrafficPolicy).values()),
             backend_policies=_by_target(world.all(BackendTrafficPolicy).values()),
@@ -110,6 +124,11 @@ class Index:
     def with_routes_of(self, world: World) -> Index:
         """Return the index of a World that differs in nothing but HTTPRoutes: none of the tables has any."""
         return replace(self, world=world)
+
+    def pods_with(self, namespace: str, labels: Mapping[str, str]) -> Sequence[Pod]:
+        """Return the pods of a namespace that have one of the labels of a pool, that which the fewest have."""
+        found = (self.labelled.get((namespace, name, value), ()) for name, value in labels.items())
+        return min(found, key=len) if labels else self.pods.get(namespace, ())
 
     def permits(
         self, *, kind: str, namespace: str, to_group: str, to_kind: str, to_namespace: str, to_name: str
