@@ -50,7 +50,7 @@ class Subject(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured: seconds, but for `cpu` (seconds of a change, by role) and `peak` (bytes, by role).
+    """What was measured: seconds, CPU seconds by role (of the start, of a change, of a pod), and bytes by role.
 
     own: how long the control plane took for a change, from being told of it by its source to its publication.
     """
@@ -62,6 +62,7 @@ class Figures:
     changes: Sequence[float]
     pods: Sequence[float]
     own: float
+    cpu_start: Mapping[str, float]
     cpu: Mapping[str, float]
     cpu_pod: Mapping[str, float]
     peak: Mapping[str, int]
@@ -72,6 +73,7 @@ def measure(subject: Subject, routes: Routes, changes: int) -> Figures:
     for number in sorted({routes.count - 1, *range(0, routes.count, math.ceil(routes.count / _ASKED))}, reverse=True):
         served = subject.probe.until(routes.host(number), routes.path(number), _is_version(0), subject.check)
     start = served - subject.started
+    cpu_start = {role: cpu_seconds(pid) or 0.0 for role, pid in subject.pids.items()}
     subject.probe.until(POD_HOST, POD_PATH, lambda status, _: status == 200, subject.check)  # noqa: PLR2004  (OK)
     subject.settle()
     pids = dict(subject.pids)
@@ -105,6 +107,7 @@ def measure(subject: Subject, routes: Routes, changes: int) -> Figures:
         changes=took,
         pods=pods,
         own=(spent_after - spent) / max(1.0, count_after - count),
+        cpu_start=cpu_start,
         cpu=cpu,
         # Of the two changes that each of them is.
         cpu_pod={role: seconds / 2 for role, seconds in cpu_pod.items()},

@@ -19,7 +19,7 @@ _NOTES = (
     "start: until every route is served; change, pod: until one is served, median and 99th percentile",
     "own: the control plane's part of a change, from its source's word to the publication",
     "the rest of a change is the source's, and Envoy's own for a new table of routes",
-    "CPU: milliseconds of the control plane and of Envoy for one change; peak: MiB resident of both",
+    "CPU: of the control plane / of Envoy, for the start and for one change; peak: MiB resident of both",
 )
 
 
@@ -28,7 +28,9 @@ def show(console: Console, results: Sequence[Figures]) -> None:
     table = Table(title="Changes by the number of routes", title_justify="left", title_style="bold")
     for name in ("source", "hostnames"):
         table.add_column(name)
-    for name in ("routes", "start s", "change ms", "p99", "own", "pod ms", "p99", "CPU change", "CPU pod", "peak MiB"):
+    for name in ("routes", "start s", "change ms", "p99", "own", "pod ms", "p99"):
+        table.add_column(name, justify="right")
+    for name in ("CPU start s", "CPU change ms", "CPU pod ms", "peak MiB"):
         table.add_column(name, justify="right")
     for each in results:
         table.add_row(
@@ -39,6 +41,7 @@ def show(console: Console, results: Sequence[Figures]) -> None:
             *(f"{percentile(each.changes, share) * 1000:.0f}" for share in (0.5, 0.99)),
             f"{each.own * 1000:.0f}",
             *(f"{percentile(each.pods, share) * 1000:.0f}" for share in (0.5, 0.99)),
+            _roles(each.cpu_start, 1, 1),
             _roles(each.cpu, 1000),
             _roles(each.cpu_pod, 1000),
             _roles(each.peak, 1 / 2**20),
@@ -58,5 +61,5 @@ def write(path: Path, results: Sequence[Figures]) -> None:
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def _roles(values: Mapping[str, float], scale: float) -> str:
-    return " / ".join(f"{values[role] * scale:,.0f}" for role in _ROLES if role in values)
+def _roles(values: Mapping[str, float], scale: float, places: int = 0) -> str:
+    return " / ".join(f"{values[role] * scale:,.{places}f}" for role in _ROLES if role in values)

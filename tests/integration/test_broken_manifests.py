@@ -86,6 +86,8 @@ async def test_a_file_caught_half_written_is_read_again(running: Running, folder
     generation = (await running.report())["generation"]
     clock = asyncio.get_running_loop().time
     for _ in range(5):
+        # What a pause has left is mended once the file is whole.
+        await until(partial(says, running, lambda report: not report["problems"]), SOON)
         slowest = 0.0
         with (folder / "edited.yaml").open("w") as file:
             for start in range(0, len(whole), 100):
@@ -93,8 +95,10 @@ async def test_a_file_caught_half_written_is_read_again(running: Running, folder
                 file.write(whole[start : start + 100])
                 file.flush()
                 await asyncio.sleep(0.02)
-                assert not (await running.report())["problems"] or clock() - began > 0.15
+                problems = (await running.report())["problems"]
                 slowest = max(slowest, clock() - began)
+                # A pause in an earlier step can show in this one.
+                assert not problems or slowest > 0.15
         if slowest < 0.15:
             break
     await until(partial(has_status, running, "half", 200), SOON)
