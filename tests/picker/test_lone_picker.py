@@ -14,7 +14,7 @@ import grpc.aio
 import kinds
 import pytest
 from grpc_health.v1 import health_pb2
-from lone_picker import PORT, LonePicker, lone_picker, play, stream, write_pods, write_pool
+from lone_picker import PATIENCE, PORT, LonePicker, lone_picker, play, stream, write_pods, write_pool
 from oracle import certificate
 from other_gateway import MODES, OtherGateway, headers_message, piece_message
 from picker_worlds import Pod, pods
@@ -93,7 +93,7 @@ async def test_the_hint_is_honoured_and_nobody_is_a_503(tmp_path: Path) -> None:
         async def is_empty() -> bool:
             return (await play(channel, OtherGateway("NONE"))).refused == 503
 
-        await until(is_empty, 20)
+        await until(is_empty, PATIENCE)
         assert (await play(channel, OtherGateway("BUFFERED", [b"{}"]))).refused == 503
 
 
@@ -122,7 +122,7 @@ async def test_it_learns_of_its_pool_and_of_every_change(tmp_path: Path, api: st
             async def is_so() -> bool:
                 return set((await picked()).split(",")) == wanted
 
-            await until(is_so, 20)
+            await until(is_so, PATIENCE)
 
         write_pool(tmp_path, "127.0.9.1", api=api)
         await until_picked(1)
@@ -130,13 +130,13 @@ async def test_it_learns_of_its_pool_and_of_every_change(tmp_path: Path, api: st
         await until_picked(2, 3)
         # A mistake changes nothing, and is told of.
         (tmp_path / "pods.yaml").write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: 7}\n")
-        await until(lambda: _told(picker, "pods.yaml"), 20)
+        await until(lambda: _told(picker, "pods.yaml"), PATIENCE)
         await until_picked(2, 3)
         write_pods(tmp_path, "127.0.9.1")
         await until_picked(1)
         if api == "v1alpha2":
             kinds.write(tmp_path / "model.yaml", kinds.model("qwen", "chat", {"qwen-v2": 1}))
-            await until(lambda: _is(picked, "renamed"), 20)
+            await until(lambda: _is(picked, "renamed"), PATIENCE)
 
 
 async def _told(picker: LonePicker, word: str) -> bool:
@@ -152,7 +152,7 @@ async def test_health_is_checked_and_watched(tmp_path: Path) -> None:
         health = picker.health()
 
         async def status(service: str) -> int:
-            found = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            found = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
             return int(found.status)
 
         assert await status("liveness") == SERVING
@@ -162,7 +162,7 @@ async def test_health_is_checked_and_watched(tmp_path: Path) -> None:
             await status("nobody")
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
         watches = {
-            service: health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=60)
+            service: health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
             for service in (*READINESS, "nobody")
         }
         first = {service: (await watch.read()).status for service, watch in watches.items()}
@@ -172,7 +172,7 @@ async def test_health_is_checked_and_watched(tmp_path: Path) -> None:
             assert (await watches[service].read()).status == SERVING
         # The port for requests has the same.
         asked = picker.health(picker.channel())
-        found = await asked.Check(health_pb2.HealthCheckRequest(service=READINESS[1]), timeout=5)
+        found = await asked.Check(health_pb2.HealthCheckRequest(service=READINESS[1]), timeout=PATIENCE)
         assert found.status == SERVING
         (tmp_path / "pool.yaml").unlink()
         for service in READINESS:
@@ -217,7 +217,7 @@ async def test_what_is_passing_may_end_when_it_is_told_to_stop(tmp_path: Path) -
         await call.write(piece_message(b"{}", end=True))
         head, body = await call.read(), await call.read()
         assert (head.WhichOneof("response"), body.WhichOneof("response")) == ("request_headers", "request_body")
-        watch = picker.health().Watch(health_pb2.HealthCheckRequest(service="readiness"), timeout=30)
+        watch = picker.health().Watch(health_pb2.HealthCheckRequest(service="readiness"), timeout=PATIENCE)
         assert (await watch.read()).status == SERVING
         picker.tell(signal.SIGTERM)
         assert (await watch.read()).status == NOT_SERVING
@@ -227,5 +227,5 @@ async def test_what_is_passing_may_end_when_it_is_told_to_stop(tmp_path: Path) -
         await call.done_writing()
         assert await call.read() is grpc.aio.EOF
         watch.cancel()
-        await asyncio.wait_for(picker.process.wait(), 20)
+        await asyncio.wait_for(picker.process.wait(), PATIENCE)
         assert picker.process.returncode == 0

@@ -21,8 +21,11 @@ from running import until
 from pointsman.ports import port_to_keep
 from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 
-PORT = 8000
-"""What the pool's pods listen on."""
+PORT = port_to_keep()
+"""What the pool's pods listen on: in each process that runs tests another one."""
+
+PATIENCE = 90.0
+"""Seconds: a process starts slowly on a machine that tests keep busy."""
 
 _CERTIFIED = "pointsman-picker"
 
@@ -66,7 +69,7 @@ class LonePicker:
             found[:] = [each for each in self.lines if each["event"] == event and having.items() <= each.items()]
             return bool(found)
 
-        await until(is_there, 20)
+        await until(is_there, PATIENCE)
         return found[0]
 
     def channel(self) -> grpc.aio.Channel:
@@ -113,7 +116,7 @@ def stream(channel: grpc.aio.Channel) -> Any:
         "/envoy.service.ext_proc.v3.ExternalProcessor/Process",
         request_serializer=ProcessingRequest.SerializeToString,
         response_deserializer=ProcessingResponse.FromString,
-    )(wait_for_ready=True, timeout=30)
+    )(wait_for_ready=True, timeout=PATIENCE)
 
 
 async def play(channel: grpc.aio.Channel, gateway: OtherGateway, *answer: ProcessingRequest) -> OtherGateway:
