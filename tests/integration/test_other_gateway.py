@@ -119,6 +119,7 @@ async def world(
         envoy = await asyncio.create_subprocess_exec(*words)
         made = World(port, picker, servers)
         try:
+            await picker.knows_load(len(servers))
             await until(lambda: _serves(made), PATIENCE)
             for each in servers:
                 each.came.clear()

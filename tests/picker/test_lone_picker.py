@@ -39,6 +39,7 @@ async def world(folder: Path, *waiting: int, tls: str = "off") -> AsyncIterator[
     async with pods(*servers(*waiting)) as made:
         write_pool(folder, *(pod.address.partition(":")[0] for pod in made))
         async with lone_picker(folder, tls=tls) as picker:
+            await picker.knows_load(len(waiting))
             yield picker
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import grpc.aio
 import kinds
@@ -71,6 +72,17 @@ class LonePicker:
 
         await until(is_there, PATIENCE)
         return found[0]
+
+    async def knows_load(self, pods: int) -> None:
+        """Wait until so many pods have told it their load: on a busy machine it opens its port before."""
+        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+
+        async def is_so() -> bool:
+            async with session.get(url) as response:
+                return (await response.text()).count("\npointsman_picker_endpoint_waiting_requests{") == pods
+
+        async with aiohttp.ClientSession() as session:
+            await until(is_so, PATIENCE)
 
     def channel(self) -> grpc.aio.Channel:
         """A connection of its own to the port for requests; a gateway would not check the certificate."""
