@@ -53,7 +53,7 @@ def route(name: str, parent: str, service: str = "echo", **spec: object) -> dict
 @pytest.fixture(scope="module")
 def shop(controller: Controller) -> Iterator[Cluster]:
     cluster = controller.cluster
-    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.namespace(NAMESPACE)
     gateway_class = {"apiVersion": GATEWAY_API, "kind": "GatewayClass", "metadata": {"name": CLASS}}
     cluster.apply({**gateway_class, "spec": {"controllerName": NAMES[0]}})
     cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=ECHO)

@@ -34,7 +34,7 @@ def route(name: str, path: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def many(controller: Controller) -> Iterator[Cluster]:
     cluster = controller.cluster
-    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.namespace(NAMESPACE)
     gateway_class = {"apiVersion": GATEWAY_API, "kind": "GatewayClass", "metadata": {"name": CLASS}}
     cluster.apply({**gateway_class, "spec": {"controllerName": NAMES[0]}})
     cluster.apply(gateway("front"), namespace=NAMESPACE)
@@ -69,7 +69,7 @@ def test_a_route_that_is_recreated_at_once_is_served_and_has_a_status(
 
 
 def test_a_namespace_that_is_deleted_takes_its_gateway_along(many: Cluster, controller: Controller) -> None:
-    many.kubectl("create", "namespace", "passing")
+    many.namespace("passing")
     many.apply(gateway("front"), namespace="passing")
     controller.programmed("front", "passing")
     many.kubectl("delete", "namespace", "passing", "--timeout=300s")

@@ -79,7 +79,7 @@ def relay(controller: Controller, tmp_path: Path) -> Iterator[Relay]:
         path = tmp_path / "kubeconfig"
         path.write_text(yaml.safe_dump(content))
         controller.start(["--kubeconfig", str(path)])
-        cluster.kubectl("create", "namespace", NAMESPACE)
+        cluster.namespace(NAMESPACE)
         cluster.apply(*objects(), namespace=NAMESPACE)
         yield relay
         cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")

@@ -42,7 +42,7 @@ def eventually(check: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.fixture(scope="module")
 def smoke(shared_cluster: Cluster) -> Iterator[Cluster]:
-    shared_cluster.kubectl("create", "namespace", NAMESPACE)
+    shared_cluster.namespace(NAMESPACE)
     shared_cluster.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=MANIFEST)
     shared_cluster.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/web", "--timeout=120s")
     yield shared_cluster
@@ -152,7 +152,7 @@ def test_two_side_by_side_leave_the_machine_as_it_was(new_cluster: NewCluster) -
     before = host_network()
     one, two = clusters = [new_cluster(name) for name in ("one", "two")]
     for cluster in clusters:
-        cluster.kubectl("create", "namespace", cluster.state.name)
+        cluster.namespace(cluster.state.name)
         cluster.apply(*service(cluster.state.name))
         cluster.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=120s")
     assert host_network() == before

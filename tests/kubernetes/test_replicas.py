@@ -133,8 +133,9 @@ class Installation:
             return [each["conditions"][0]["status"] for each in status.get("parents", ())] == ["True"]
 
         self.until(accounted)
-        url = f"http://{self.address}/{name}"
-        self.until(lambda: self.cluster.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url]) == "200")
+        # Programmed says that Envoys have their configuration; they may not be ready behind the Service yet.
+        ask = f"curl -s -o /dev/null -w '%{{http_code}}' http://{self.address}/{name} || true"
+        self.until(lambda: self.cluster.run(["sh", "-c", ask]) == "200")
 
     @property
     def address(self) -> str:

@@ -52,7 +52,7 @@ def route() -> dict[str, Any]:
 def sealed(controller: Controller) -> Iterator[Cluster]:
     """Two Gateways and a pool in a namespace whose pods have to meet the restricted Pod Security Standard."""
     cluster = controller.cluster
-    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.namespace(NAMESPACE)
     cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
     gateway_class = {"apiVersion": GATEWAY_API, "kind": "GatewayClass", "metadata": {"name": CLASS}}
     cluster.apply({**gateway_class, "spec": {"controllerName": NAMES[0]}})
@@ -62,7 +62,7 @@ def sealed(controller: Controller) -> Iterator[Cluster]:
     other = gateway("other", infrastructure={"parametersRef": parameters})
     cluster.apply(gateway("front"), other, route(), namespace=NAMESPACE)
     controller.programmed("front", NAMESPACE)
-    cluster.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/epp", "--timeout=120s")
+    controller.rolled_out("epp", NAMESPACE)
     yield cluster
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     cluster.kubectl("delete", "gatewayclass", CLASS)
@@ -134,7 +134,7 @@ def test_keys_and_tokens_are_shown_nowhere(sealed: Cluster, controller: Controll
 
 
 def test_the_authority_is_made_once_kept_and_never_guessed(apis: Cluster) -> None:
-    apis.kubectl("create", "namespace", "authority")
+    apis.namespace("authority")
     with apis.inside():
         asyncio.run(_follow_an_authority(apis))
     apis.kubectl("delete", "namespace", "authority", "--wait=false")

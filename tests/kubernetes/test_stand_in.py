@@ -14,7 +14,7 @@ NAMESPACE = "stood-in-for"
 @pytest.fixture
 def place(controller: Controller) -> Iterator[Cluster]:
     cluster = controller.cluster
-    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.namespace(NAMESPACE)
     cluster.apply({**kinds.gateway_class(CLASS), "spec": {"controllerName": NAMES[0]}})
     yield cluster
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
@@ -34,8 +34,7 @@ def test_ours_picks_for_a_pool_that_fails_open(place: Cluster, controller: Contr
         namespace=NAMESPACE,
     )
     address = controller.programmed("edge", NAMESPACE)
-    controller.until(lambda: bool(place.get("deploy", namespace=NAMESPACE)["items"][1:]))
-    place.kubectl("rollout", "-n", NAMESPACE, "status", "deployment/pool-stand-in", "--timeout=120s")
+    controller.rolled_out("pool-stand-in", NAMESPACE)
     place.kubectl("wait", "-n", NAMESPACE, "pod", "--all", "--for=condition=Ready", "--timeout=120s")
     body = {"model": "base", "messages": [{"role": "user", "content": "hello " * 2000}], "max_tokens": 2}
     sent = ("-H", "content-type: application/json", "-d", json.dumps(body))

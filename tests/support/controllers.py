@@ -110,6 +110,12 @@ class Controller:
         address: str = self.cluster.get("gateway", name, namespace=namespace)["status"]["addresses"][0]["value"]
         return address
 
+    def rolled_out(self, name: str, namespace: str) -> None:
+        """Wait until a Deployment that the controller makes is there, and its pods are ready."""
+        listing = ("get", "-n", namespace, "deployment", name, "--ignore-not-found", "-o", "name")
+        self.until(lambda: bool(self.cluster.kubectl(*listing).strip()))
+        self.cluster.kubectl("rollout", "-n", namespace, "status", f"deployment/{name}", "--timeout=120s")
+
     def fetch(self, address: str, *options: str) -> tuple[int, str]:
         """Ask a Gateway with curl; return status and body, 0 where there is no answer."""
         command = ["curl", "-s", "-m", "20", "-w", "\n%{http_code}", *options]

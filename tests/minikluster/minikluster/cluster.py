@@ -102,6 +102,13 @@ class Cluster:
         """Apply objects."""
         self.kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump_all(objects))
 
+    def namespace(self, name: str) -> None:
+        """Make a namespace, if it is not there; one of that name that is about to go has gone before."""
+        phase = self.kubectl("get", "namespace", name, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+        if phase.strip() == "Terminating":
+            self.kubectl("wait", f"namespace/{name}", "--for=delete", "--timeout=120s")
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
     def get(self, *what: str, namespace: str = "default") -> Manifest:
         """An object (`service`, `echo`), or a list."""
         found: Manifest = yaml.safe_load(self.kubectl("get", "-n", namespace, *what, "-o", "json"))
