@@ -15,6 +15,7 @@ _FIRST_UNPRIVILEGED = 1024
 _KERNELS_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # RFC 6335, section 6: the dynamic ports begin here. The first that is asked for leaves well-known ones alone.
 _FIRST_DYNAMIC, _FIRST_TO_KEEP = 49_152, 10_000
+_TRIES = 100
 
 
 def host(bind: str) -> Host:
@@ -60,7 +61,8 @@ def port_to_keep(address: str = "127.0.0.1") -> int:
     first = _FIRST_DYNAMIC
     with contextlib.suppress(OSError, ValueError):
         first = int(_KERNELS_RANGE.read_text(encoding="ascii").split()[0])
-    for port in random.sample(range(_FIRST_TO_KEEP, first), k=max(0, first - _FIRST_TO_KEEP)):
+    ports = range(_FIRST_TO_KEEP, first)
+    for port in random.sample(ports, k=min(_TRIES, len(ports))):
         with contextlib.suppress(OSError), _listening(address, port):
             return port
     return free_port(address)
