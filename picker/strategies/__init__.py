@@ -12,10 +12,10 @@ among those, the emptier one; and an adapter goes where it is loaded unless that
 
 The prefix cache's adds up
 
-    queue + kv_cache + company + prefill + lora / 2 + 4 * prefix_cache + overload
+    line + kv_cache + company + prefill + lora / 2 + 4 * prefix_cache + overload
 
-where a few requests that run are taken for nothing (`company` in the place of `occupancy`), and lora counts for less,
-since an adapter's prompts are cached where it is loaded.
+where a few requests are taken for nothing (`line` and `company` in the places of `queue` and `occupancy`), and lora
+counts for less, since an adapter's prompts are cached where it is loaded.
 
 So a prompt goes where it is cached unless that makes it wait for four times as many tokens of others as it spares the
 pod.  Four times, since what is computed twice also keeps all those waiting that come after, and drives out of the
@@ -29,7 +29,7 @@ from collections.abc import Mapping
 
 from picker.decision import NO_READY_ENDPOINT, Profile
 from picker.strategies.filters import SATURATED, not_avoided, room_for_sheddable, within_subset
-from picker.strategies.load import company, kv_cache, occupancy, prefill, queue
+from picker.strategies.load import company, kv_cache, line, occupancy, prefill, queue
 from picker.strategies.lora import lora
 from picker.strategies.picks import cheapest
 from picker.strategies.prefix import overload, prefix_cache
@@ -48,7 +48,7 @@ _LOAD = (
     (lora, 2.0),
 )
 _PREFIX = (
-    (queue, 1.0),
+    (line, 1.0),
     (kv_cache, 1.0),
     (company, 1.0),
     (prefill, 1.0),

@@ -14,7 +14,7 @@ from picker.table import Endpoint, Table
 WAIT = 1_024.0
 """How many tokens of prompts, to compute before an answer begins, weigh as much as one request that waits."""
 
-_FEW = 10.0
+_FEW, _ROOM = 10.0, 4.0
 
 
 def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
@@ -25,6 +25,21 @@ def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> lis
 
     While a pod has room for more they wait for prompts to be computed, and no longer: that is `prefill`'s to count.
     """
+    return _queue(table, endpoints, table.peak_running)
+
+
+def line(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> list[float]:
+    """Count the same, but that a pod where nobody waits can be expected to run a few at once, whatever others ran.
+
+    cost = that of `queue`, with a room of at least 4 - running
+
+    In a quiet pool nobody has run more than one yet: the next round of a conversation, sent before the pod told of the
+    last one's end, would seem to wait.
+    """
+    return _queue(table, endpoints, max(_ROOM, table.peak_running))
+
+
+def _queue(table: Table, endpoints: Sequence[Endpoint], most: float) -> list[float]:
     mean, peak = table.mean_waiting, table.peak_running
     costs = []
     for endpoint in endpoints:
@@ -37,7 +52,7 @@ def queue(_request: Request, table: Table, endpoints: Sequence[Endpoint]) -> lis
         unreported = endpoint.in_flight - endpoint.in_flight_at_scrape
         if unreported > 0:
             # A pod that lets requests wait is full: whatever came since waits too.
-            room = 0.0 if waiting else max(0.0, peak - endpoint.running)
+            room = 0.0 if waiting else max(0.0, most - endpoint.running)
             if unreported > room:
                 waiting += unreported - room if room > 0.0 else unreported
         costs.append(waiting)

@@ -128,6 +128,21 @@ def test_a_short_conversation_stays_in_a_quiet_pool_whatever_the_last_report_say
     assert destinations(gateway.ask("x" * 400, "and then?"))[0] == endpoint.address
 
 
+def test_rounds_in_quick_succession_stay_in_a_quiet_pool_that_never_ran_more_than_one() -> None:
+    """Envoy tells late of what ended: of the rounds before one is in the pod's last report, and one came after it."""
+    gateway = Gateway()
+    gateway.throw = 0.6
+    gateway.serve("x" * 400)
+    address = destinations(gateway.ask("x" * 400))[0]
+    endpoint = gateway.directory.members[address].endpoint
+    endpoint.report(0, 1, 0.0, endpoint.in_flight, 0.0)
+    for table in gateway.directory.members[address].tables:
+        table.refresh()
+    gateway.ask("x" * 400, "and then?")
+    gateway.throw = 0.1
+    assert destinations(gateway.ask("x" * 400))[0] == address
+
+
 async def test_the_pod_that_really_served_is_the_one_that_learns() -> None:
     gateway = Gateway()
     first = gateway.ask("x" * 400)
@@ -262,10 +277,10 @@ def run(strategy: int, prefixes: int, slots: int) -> tuple[Counter[str], float, 
 @pytest.mark.parametrize("slots", [8, 200])
 def test_one_hot_prefix_does_not_overload_one_pod(slots: int) -> None:
     served, hits, longest = run(STRATEGY_PREFIX_CACHE, 1, slots)
-    # 30 requests run at any time: of 32 places, all pods must be used; of 800, one pod must not get all.
+    # 30 requests run at any time: of 32 places, all pods must be used; of 800, some will do, but not one alone.
     assert max(served.values()) < 350, served
     assert longest <= 4
-    assert hits == 0.996
+    assert hits >= 0.996
 
 
 def test_many_prefixes_stay_where_they_are() -> None:
