@@ -19,7 +19,7 @@ from pointsman.ports import free_port
 BARE = "bare Envoy"
 SERVERS = "the servers alone"
 
-FINDERS = ("json_to_metadata", "ai_protocol_manager")
+FINDERS = ("lua", "ai_protocol_manager")
 STRATEGIES: Mapping[str, str] = {
     "DEFAULT": manifests.PLAIN,
     "PREFIX_CACHE": manifests.CACHED,

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from pointsman.failure import Failure
 
-ModelFinder = Literal["json_to_metadata", "ai_protocol_manager"]
+ModelFinder = Literal["lua", "ai_protocol_manager"]
 BodyMode = Literal["none", "streamed", "buffered", "full-duplex-streamed"]
 
 

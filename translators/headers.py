@@ -33,7 +33,10 @@ OBJECTIVES = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
 """The name of an InferenceObjective (llm-d), in the header of today and in the older one."""
 
 EXAMINED = "x-pointsman-examined"
-"""Set once a request's body was searched for the model, so that the second choice of a route differs from the first."""
+"""Set once a request's body was searched for the model, so that the second choice of a route differs from the first.
+
+Its value is "1", or says what is wrong with the body.
+"""
 
 CLIENT_MAY_NOT_SET = (MODEL, DESTINATION, MIRROR_DESTINATION, PREFILL_DESTINATION, EXAMINED)
 """Headers that steer the request; Envoy drops the client's own before anything reads them."""

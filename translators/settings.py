@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-ModelFinder = Literal["json_to_metadata", "ai_protocol_manager"]
+ModelFinder = Literal["lua", "ai_protocol_manager"]
 """How Envoy finds the model in a request's body: see docs/decisions/0002-finding-the-model.md."""
 
 PICKER_CLUSTER = "pointsman-picker"
@@ -45,7 +45,7 @@ class Settings:
     placements: Mapping[tuple[str, int], Placement] = field(default_factory=dict)
     unplaced: Mapping[tuple[str, int], str] = field(default_factory=dict)
     controllers: frozenset[str] | None = None
-    model_finder: ModelFinder = "json_to_metadata"
+    model_finder: ModelFinder = "lua"
     picker_services: bool = False
     bootstrap: str = ""
     held_body_limit: int = 20 * MEBIBYTE

@@ -193,20 +193,20 @@ async def test_a_rule_without_a_model_takes_what_the_models_leave(shop: Shop) ->
 
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize(
-    ("body", "json_to_metadata", "ai_protocol_manager"),
+    ("body", "lua", "ai_protocol_manager"),
     [
         (b'{"model":"alpha","model":"witness"}', 200, 400),
         (b'{"model":"witness","x":{"y":1,"y":2}}', 200, 400),
         (b'{"model":"witness","x":' + b"[" * 17 + b"]" * 17 + b"}", 200, 400),
         (b'\xef\xbb\xbf{"model":"witness"}', 200, 400),
+        (b'{"model":"witness","user":"\xff"}', 200, 400),
+        (b'{"model":"witness","x":[1,]}', 200, 400),
     ],
-    ids=["repeated model", "repeated key", "deep", "byte order mark"],
+    ids=["repeated model", "repeated key", "deep", "byte order mark", "not UTF-8 elsewhere", "no JSON elsewhere"],
 )
-async def test_what_only_one_of_the_ways_takes(
-    shop: Shop, body: bytes, json_to_metadata: int, ai_protocol_manager: int
-) -> None:
+async def test_what_only_one_of_the_ways_takes(shop: Shop, body: bytes, lua: int, ai_protocol_manager: int) -> None:
     answer = await shop.send(body)
-    expected = {"json_to_metadata": json_to_metadata, "ai_protocol_manager": ai_protocol_manager}[shop.finder]
+    expected = {"lua": lua, "ai_protocol_manager": ai_protocol_manager}[shop.finder]
     assert answer.status == expected
     if expected == 200:
         assert answer.testimony.saw(body)
@@ -219,7 +219,7 @@ async def test_what_only_one_of_the_ways_takes(
 @pytest.mark.parametrize("model", ["5", "true", "1.5", '""'])
 async def test_what_only_one_of_the_ways_refuses_beside_a_rule_without_a_model(shop: Shop, model: str) -> None:
     answer = await shop.send(f'{{"model":{model}}}', host="beside.example")
-    if shop.finder == "json_to_metadata":
+    if shop.finder == "lua":
         assert answer.error["code"] == "invalid_request"
     else:
         assert answer.testimony.header("x-gateway-model-name") == []

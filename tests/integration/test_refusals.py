@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from shop import LIMIT, Shop, chat, sized
+from shop import LIMIT, Answer, Shop, chat, sized
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -20,10 +20,6 @@ NO_JSON = {
     "two": b'{"model":"beta"}{"model":"beta"}',
     "trailing": b'{"model":"beta"} x',
     "comma": b'{"model":"beta",}',
-    "not UTF-8": b'{"model":"be\xffta"}',
-    "not UTF-8 elsewhere": b'{"model":"beta","user":"\xff"}',
-    "half a surrogate pair": b'{"model":"be\\ud800ta"}',
-    "a raw control character": b'{"model":"be\x01ta"}',
 }
 NO_OBJECT = {
     "nothing": b"",
@@ -37,7 +33,12 @@ NO_OBJECT = {
     "list model": b'{"model":["beta"]}',
     "object model": b'{"model":{"model":"beta"}}',
 }
-NO_NAME = {"number": "5", "boolean": "true", "empty": '""'}
+NO_NAME = {"number": b"5", "boolean": b"true", "empty": b'""'}
+NO_TEXT = {
+    "not UTF-8": b'"be\xffta"',
+    "half a surrogate pair": b'"be\\ud800ta"',
+    "a raw control character": b'"be\x01ta"',
+}
 CONTROL_CHARACTERS = ["\0", "\x01", "\t", "\n", "\r\nx-injected: yes", "\x1f", "\x7f", "\x80", "\x85", "\x9f"]
 # All of them are refused for being unknown, not for how they are written.
 STRANGE_NAMES = [
@@ -56,17 +57,21 @@ def broken(message: str, code: str) -> dict[str, object]:
     return {"message": message, "type": "server_error", "param": None, "code": code}
 
 
+def assert_unreadable(answer: Answer) -> None:
+    message = answer.error["message"]
+    assert message.startswith("Unreadable request body: ")
+    assert answer.error == invalid(message, "invalid_json")
+
+
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
 async def test_a_body_that_is_no_json(shop: Shop, body: bytes) -> None:
     for host in ("models.example", "beside.example"):
         answer = await shop.send(body, host=host)
         assert answer.status == 400
-        if shop.finder == "json_to_metadata":
+        if shop.finder == "lua":
             assert answer.error == invalid(NOT_AN_OBJECT)
         else:
-            message = answer.error["message"]
-            assert message.startswith("Unreadable request body: ")
-            assert answer.error == invalid(message, "invalid_json")
+            assert_unreadable(answer)
 
 
 @pytest.mark.parametrize("body", NO_OBJECT.values(), ids=NO_OBJECT.keys())
@@ -82,14 +87,21 @@ async def test_other_types_of_bodies_name_no_model(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("model", NO_NAME.values(), ids=NO_NAME.keys())
-async def test_a_model_that_is_no_name(shop: Shop, model: str) -> None:
-    answer = await shop.send(f'{{"model":{model}}}')
+async def test_a_model_that_is_no_name(shop: Shop, model: bytes) -> None:
+    answer = await shop.send(b'{"model":%b}' % model)
     assert answer.status == 400
-    if shop.finder == "json_to_metadata":
-        shown = f" (model `{model}`)" if model != '""' else ""
-        assert answer.error == invalid(BAD_MODEL + shown)
-    else:
-        assert answer.error == invalid(NO_MODEL)
+    assert answer.error == invalid(BAD_MODEL if shop.finder == "lua" else NO_MODEL)
+
+
+@pytest.mark.parametrize("model", NO_TEXT.values(), ids=NO_TEXT.keys())
+async def test_a_model_that_is_no_text(shop: Shop, model: bytes) -> None:
+    for host in ("models.example", "beside.example"):
+        answer = await shop.send(b'{"model":%b}' % model, host=host)
+        assert answer.status == 400
+        if shop.finder == "lua":
+            assert answer.error == invalid(BAD_MODEL)
+        else:
+            assert_unreadable(answer)
 
 
 @pytest.mark.parametrize("character", CONTROL_CHARACTERS, ids=ascii)
@@ -98,7 +110,8 @@ async def test_a_model_with_control_characters(shop: Shop, character: str) -> No
         for model in (f"beta{character}", f"{character}beta", f"wit{character}ness-1", character):
             answer = await shop.send(json.dumps({"model": model}), host=host)
             assert answer.status == 400
-            assert answer.error == invalid(f"{BAD_MODEL} (model `{model}`)")
+            shown = "" if shop.finder == "lua" else f" (model `{model}`)"
+            assert answer.error == invalid(BAD_MODEL + shown)
             assert "x-injected" not in answer.headers
 
 
@@ -114,11 +127,11 @@ async def test_a_model_that_no_rule_serves(shop: Shop, model: str) -> None:
     }
 
 
-async def test_a_name_too_long_to_be_found_is_none(shop: Shop) -> None:
-    longest = {"json_to_metadata": 8192, "ai_protocol_manager": 256}[shop.finder]
+async def test_a_name_that_is_too_long(shop: Shop) -> None:
+    longest, told = {"lua": (8192, BAD_MODEL), "ai_protocol_manager": (256, NO_MODEL)}[shop.finder]
     assert (await shop.chat("w" * longest)).error["code"] == "model_not_found"
     for length in (longest + 1, 100_000, 1_000_000):
-        assert (await shop.chat("w" * length)).error == invalid(NO_MODEL)
+        assert (await shop.chat("w" * length)).error == invalid(told)
 
 
 async def test_a_request_without_a_body_finds_nothing(shop: Shop) -> None:

@@ -62,7 +62,7 @@ def test_translate_says_the_same_twice() -> None:
 def test_the_way_of_finding_the_model_can_be_chosen() -> None:
     result = run(app, ["translate", str(EXAMPLE), "--model-finder", "ai_protocol_manager"])
     assert "ai_protocol_manager.v3.AiProtocolManager" in result.stdout
-    assert "json_to_metadata.v3.JsonToMetadata" not in result.stdout
+    assert "filters.http.lua/model" not in result.stdout
 
 
 @pytest.mark.parametrize("command", ["check", "translate", "up", "demo"])

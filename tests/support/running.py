@@ -16,7 +16,7 @@ from pointsman.ports import port_to_keep
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "model-routing"
 _STEP = 0.01
-FINDERS = ("json_to_metadata", "ai_protocol_manager")
+FINDERS = ("lua", "ai_protocol_manager")
 
 
 @dataclass

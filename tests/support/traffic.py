@@ -12,12 +12,18 @@ from dataclasses import dataclass, field, replace
 import re2
 from envoy_data_plane.envoy.config.route import v3 as route
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
+from lua_script import examine
 
 from translators import Translation
-from translators.features.model_finder import AI_PROTOCOL_MANAGER, CHOOSE_AGAIN, FOUND, JSON_TO_METADATA
+from translators.features import model_in_ai_protocol_manager, model_in_lua
 from translators.features.picker import NAME as PICKER
 from translators.headers import CLIENT_MAY_NOT_SET, EXAMINED, MODEL
 
+_READS_ALL, _READS = (
+    model_in_ai_protocol_manager.NAME,
+    model_in_lua.on_examining_route(read_body=True)[model_in_lua.NAME],
+)
+_EXAMINING = {model_in_ai_protocol_manager.CHOOSE_AGAIN, model_in_lua.NAME}
 _RE2 = re2.Options()
 _RE2.encoding = re2.Options.Encoding.LATIN1
 
@@ -32,7 +38,6 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: object = None
-    metadata: Mapping[str, object] = field(default_factory=dict)
 
     def header(self, name: str) -> str | None:
         if name == ":method":
@@ -77,29 +82,24 @@ def send(translation: Translation, request: Request, *, gateway: str = "default/
     first = _choose(table, stripped)
     if first is None:
         return Outcome("", 404)
-    if CHOOSE_AGAIN not in first.typed_per_filter_config:
+    if not _EXAMINING & first.typed_per_filter_config.keys():
         return _outcome(first, examined=False)
     second = _choose(table, _examined(stripped, first))
     assert second is not None, "an examined request always meets a route"
-    assert CHOOSE_AGAIN not in second.typed_per_filter_config, "no request is examined twice"
+    assert not _EXAMINING & second.typed_per_filter_config.keys(), "no request is examined twice"
     assert PICKER in first.typed_per_filter_config, "the picker must be in the chain from the first choice on"
     return _outcome(second, examined=True)
 
 
 def _examined(request: Request, by: route.Route) -> Request:
-    marked = request.with_headers(**{EXAMINED.replace("-", "_"): "1"})
-    if not {JSON_TO_METADATA, AI_PROTOCOL_MANAGER} & by.typed_per_filter_config.keys() or request.body is None:
-        return marked
-    body = request.body if isinstance(request.body, bytes) else json.dumps(request.body).encode()
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return replace(marked, metadata={"state": "error"})
-    if not isinstance(document, dict) or "model" not in document:
-        return replace(marked, metadata={"state": "missing"})
-    model = document["model"]
-    found = marked.with_headers(**{MODEL.replace("-", "_"): model}) if model and isinstance(model, str) else marked
-    return replace(found, metadata={"name": model})
+    config = by.typed_per_filter_config
+    outcome, name = model_in_lua.PLAIN, None
+    # Of the AI Protocol Manager it is taken that it finds what the script finds; it refuses what is no JSON by itself.
+    if request.body is not None and (_READS_ALL in config or config.get(model_in_lua.NAME) == _READS):
+        body = request.body if isinstance(request.body, bytes) else json.dumps(request.body).encode()
+        outcome, name = examine(body)
+    changed = {EXAMINED.replace("-", "_"): outcome}
+    return request.with_headers(**changed, **({} if name is None else {MODEL.replace("-", "_"): name.decode()}))
 
 
 def _outcome(chosen: route.Route, *, examined: bool) -> Outcome:
@@ -146,7 +146,6 @@ def _fits(match: route.RouteMatch, request: Request) -> bool:
         _path_fits(match, request.path)
         and all(_header_fits(each, request) for each in match.headers)
         and all(_query_fits(each, request) for each in match.query_parameters)
-        and all(_metadata_fits(each, request) for each in match.dynamic_metadata)
     )
 
 
@@ -177,19 +176,6 @@ def _query_fits(match: route.QueryParameterMatcher, request: Request) -> bool:
     assert match.string_match is not None
     value = request.query.get(match.name)
     return value is not None and _text_fits(match.string_match, value)
-
-
-def _metadata_fits(match: matcher.MetadataMatcher, request: Request) -> bool:
-    assert match.filter == FOUND
-    assert match.value is not None
-    missing = object()
-    value = request.metadata.get(match.path[0].key or "", missing)
-    if match.value.present_match is not None:
-        fits = value is not missing
-    else:
-        assert match.value.string_match is not None
-        fits = isinstance(value, str) and _text_fits(match.value.string_match, value)
-    return fits != match.invert
 
 
 def _text_fits(match: matcher.StringMatcher, value: str) -> bool:

@@ -16,7 +16,7 @@ from odd_worlds import Change, changes, histories, pod_changes, worlds, worlds_o
 from resources import Upsert, World
 from translators import Memo, ModelFinder, Resource, Settings, Translation, translate
 
-FINDERS: list[ModelFinder] = ["json_to_metadata", "ai_protocol_manager"]
+FINDERS: list[ModelFinder] = ["lua", "ai_protocol_manager"]
 OURS = Settings()
 # Worlds are large: to make one small takes longer than to read it.
 SLOW = settings(

@@ -60,7 +60,7 @@ _REFS = {
 
 
 @cache
-def gateway(*rules: str, hostnames: str = "", finder: ModelFinder = "json_to_metadata") -> Translation:
+def gateway(*rules: str, hostnames: str = "", finder: ModelFinder = "lua") -> Translation:
     """Translate rules: "MATCH -> BACKEND", where a match is YAML without its outer braces and may be empty."""
     lines = []
     for rule in rules:
@@ -98,7 +98,7 @@ def chat(name: object, at: str = "/v1/chat/completions", **more: str) -> Request
 MODELS = (f"{model('qwen')} -> qwen", f"{model('deepseek-r1')} -> deepseek")
 
 
-@pytest.mark.parametrize("finder", ["json_to_metadata", "ai_protocol_manager"])
+@pytest.mark.parametrize("finder", ["lua", "ai_protocol_manager"])
 class TestChoosingByTheModel:
     def test_the_body_says_which_pool(self, finder: ModelFinder) -> None:
         assert send(gateway(*MODELS, finder=finder), chat("qwen")).answer == QWEN

@@ -27,7 +27,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
     WeightedCluster,
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ExternalProcessor, ExtProcOverrides
-from envoy_data_plane.envoy.extensions.filters.http.json_to_metadata.v3 import JsonToMetadata
+from envoy_data_plane.envoy.extensions.filters.http.lua.v3 import Lua
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpConnectionManager
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import (
@@ -58,7 +58,7 @@ CLASSES: tuple[type[Message], ...] = (
     HeaderValueOption,
     HealthCheck,
     HttpConnectionManager,
-    JsonToMetadata,
+    Lua,
     Listener,
     Metadata,
     OutlierDetection,

@@ -125,9 +125,7 @@ def _refusals(finder: ModelFinder) -> tuple[route.Route, ...]:
     return tuple(
         route.Route(
             name=f"refuse/{refusal.name}",
-            match=route.RouteMatch(
-                prefix="/", headers=[_EXAMINED, *refusal.headers], dynamic_metadata=list(refusal.metadata)
-            ),
+            match=route.RouteMatch(prefix="/", headers=[_EXAMINED, refusal.header]),
             direct_response=local_replies.answer(400, refusal.message),
             metadata=local_replies.INFERENCE,
         )
