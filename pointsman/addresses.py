@@ -4,10 +4,8 @@ from ipaddress import ip_address
 
 from pointsman.programming import Address
 from resources import Gateway, Key, Service, World
-
-GATEWAY_NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
-GATEWAY_NAMESPACE_LABEL = "pointsman.dev/gateway-namespace"
-GATEWAY_CLASS_LABEL = "pointsman.dev/gateway-class"
+from translators.infrastructure import GATEWAY_CLASS_LABEL, GATEWAY_NAME_LABEL, GATEWAY_NAMESPACE_LABEL
+from translators.names import label_value
 
 
 def addresses_of(world: World, gateway: Key, *, shared: bool = False) -> tuple[Address, ...]:
@@ -20,9 +18,9 @@ def addresses_of(world: World, gateway: Key, *, shared: bool = False) -> tuple[A
         labels = service.metadata.labels
         namespace = labels.get(GATEWAY_NAMESPACE_LABEL, service.key.namespace)
         if (
-            labels.get(GATEWAY_CLASS_LABEL) == item.spec.gateway_class_name
+            labels.get(GATEWAY_CLASS_LABEL) == label_value(item.spec.gateway_class_name)
             if shared
-            else labels.get(GATEWAY_NAME_LABEL) == gateway.name and namespace == gateway.namespace
+            else labels.get(GATEWAY_NAME_LABEL) == label_value(gateway.name) and namespace == gateway.namespace
         ):
             # A Gateway that asks for addresses has no others (GatewayStatus.addresses).
             return tuple(_address(each) for each in _of_service(service) if not asked or each in asked)

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.resources import files
 
-from pointsman.addresses import GATEWAY_NAME_LABEL, GATEWAY_NAMESPACE_LABEL
 from resources import (
-    GATEWAY_GROUP,
     ConfigMap,
     DaemonSet,
     Deployment,
@@ -22,7 +20,6 @@ from resources import (
 from sources.kubernetes import Api, Applier, Interest, KubernetesSource, Wanted
 from translators import Translation
 from translators.infrastructure import (
-    GATEWAY_CLASS_LABEL,
     HASH_ANNOTATION,
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -89,7 +86,7 @@ class Provisioning:
         self._origins = {each.key: each.origin for each in wanted.objects}
         self.applier.want(
             [Wanted(each.key, each.api_version, each.body, each.hash, _patience(each)) for each in wanted.objects],
-            keep=lambda item: _owner_of(item) in wanted.untouched,
+            keep=wanted.keeps,
         )
 
     @property
@@ -123,12 +120,3 @@ class Provisioning:
 
 def _patience(made: Made) -> float:
     return _PATIENCE_WITH_POOLS if made.origin.kind == InferencePool.KIND else 0.0
-
-
-def _owner_of(item: Object) -> Key | None:
-    """Return the Gateway that an object was made for, or the GatewayClass."""
-    labels = item.metadata.labels
-    if name := labels.get(GATEWAY_CLASS_LABEL):
-        return Key(GATEWAY_GROUP, "GatewayClass", "", name)
-    name = labels.get(GATEWAY_NAME_LABEL)
-    return Key(GATEWAY_GROUP, "Gateway", labels.get(GATEWAY_NAMESPACE_LABEL, ""), name) if name else None

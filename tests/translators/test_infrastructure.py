@@ -1,5 +1,6 @@
 """What is made in a cluster for Gateways and pools."""
 
+import re
 from dataclasses import replace
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ import yaml
 from golden_files import world_of
 
 from pointsman.provisioning import bootstrap_template
-from resources import Key, World
+from resources import Object, World, decode
 from translators import Memo, Settings, Translation, translate
 from translators.infrastructure import HASH_ANNOTATION, Account, Infrastructure, Made, accounts, provision
 from translators.settings import Placement
@@ -95,6 +96,12 @@ def objects(text: str, infrastructure: Infrastructure = INFRASTRUCTURE) -> dict[
 
 def body(found: dict[tuple[str, str], Made], kind: str, name: str = "gateway-ours") -> dict[str, Any]:
     return cast("dict[str, Any]", found[kind, name].body)
+
+
+def stored(found: dict[tuple[str, str], Made]) -> list[Object]:
+    """What was made as it is read again."""
+    items = [decode(each.body).object for each in found.values()]
+    return [each for each in items if each is not None]
 
 
 def test_a_gateway_has_envoys_behind_a_service_of_its_own() -> None:
@@ -330,7 +337,32 @@ def test_what_was_made_stays_while_the_parameters_are_wrong() -> None:
     gateways, pickers = translate(world, settings, Memo()).needs
     found = provision(gateways, pickers, INFRASTRUCTURE, {})
     assert found.objects == ()
-    assert found.untouched == {Key("gateway.networking.k8s.io", "Gateway", "shop", "gateway")}
+    assert all(found.keeps(each) for each in stored(objects(CLASS + GATEWAY % "")))
+    assert not any(found.keeps(each) for each in stored(objects(CLASS + GATEWAY.replace("shop", "other") % "")))
+
+
+@pytest.mark.parametrize("name", ["g" * 253, f"{'g' * 62}.v1", "g.v1", "1st"])
+def test_what_is_made_has_names_that_an_api_server_takes(name: str) -> None:
+    gateway = (CLASS + GATEWAY % REFERENCE).replace("gateway,", f"{name},").replace("ame: ours", f"ame: {name}")
+    pools = POOLS.replace("name: three", f"name: {name}").replace("name: gateway", f"name: {name}")
+    made = objects(gateway.replace(REFERENCE, "") + pools)
+    label = re.compile(r"[a-z0-9]([-a-z0-9]{,61}[a-z0-9])?")
+    value = re.compile(r"[a-zA-Z0-9]([-._a-zA-Z0-9]{,61}[a-zA-Z0-9])?")
+    assert {kind for kind, _ in made} == {"ServiceAccount", "ConfigMap", "Deployment", "Service"}
+    assert len(made) == 4 * 4
+    for (kind, given), each in made.items():
+        assert label.fullmatch(given)
+        assert kind != "Service" or given[0].isalpha()
+        labels = [each.body["metadata"]["labels"]]
+        labels += [each.body["spec"]["template"]["metadata"]["labels"]] if kind == "Deployment" else []
+        assert all(value.fullmatch(said) for found in labels for said in found.values())
+    # What was made is known again by its labels.
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)
+    refused = provision(*translate(world_of(gateway), settings, Memo()).needs, INFRASTRUCTURE, {})
+    assert refused.objects == ()
+    kept = [each for each in stored(made) if refused.keeps(each)]
+    assert {each.key.kind for each in kept} == {"ServiceAccount", "ConfigMap", "Deployment", "Service"}
+    assert len(kept) == 4
 
 
 def test_forms_are_told_apart_by_their_hash() -> None:

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from string import Template
 from typing import Any
 
-from resources import EnvoyProxy, EnvoyProxySpec, Gateway, GatewayClass
+from resources import EnvoyProxy, EnvoyProxySpec, Gateway, GatewayClass, Object
 from resources.envoy_proxy import (
     EnvoyProxyKubernetes,
     KubernetesDaemonSet,
@@ -33,11 +33,11 @@ from translators.infrastructure.objects import (
     Made,
     Owner,
     made,
-    shortened,
     without_nothing,
 )
 from translators.infrastructure.proof import MOUNT, TOKEN_FOLDER, VOLUME, envoys_files
 from translators.infrastructure.security import CONTAINER, POD
+from translators.names import label_value, service_name
 
 _CONFIG = "/etc/envoy"
 _MILLISECONDS = 1000
@@ -70,9 +70,16 @@ def name_of(owner: Gateway | GatewayClass, namespace: str) -> str:
     namespace: the one that they share, or "".
     """
     if isinstance(owner, GatewayClass):
-        return shortened(f"{owner.key.name}-gateways")
+        return service_name(f"{owner.key.name}-gateways")
     own = f"{owner.key.name}-{owner.spec.gateway_class_name}"
-    return shortened(f"{owner.key.namespace}-{own}" if namespace else own)
+    return service_name(f"{owner.key.namespace}-{own}" if namespace else own)
+
+
+def selector_of(owner: Object) -> dict[str, str]:
+    """Return the labels of everything that is made for a Gateway or a GatewayClass, and of nothing else."""
+    if isinstance(owner, Gateway):
+        return {GATEWAY_NAME_LABEL: label_value(owner.key.name), GATEWAY_NAMESPACE_LABEL: owner.key.namespace}
+    return {GATEWAY_CLASS_LABEL: label_value(owner.key.name)}
 
 
 class _Envoys:
@@ -96,14 +103,7 @@ class _Envoys:
         given = owner.object.spec.infrastructure if isinstance(owner.object, Gateway) else None
         # Labels and annotations for everything that is made (GatewayInfrastructure).
         self._annotations = dict(given.annotations) if given else {}
-        self._selector = (
-            {
-                GATEWAY_NAME_LABEL: shortened(owner.object.key.name),
-                GATEWAY_NAMESPACE_LABEL: owner.object.key.namespace,
-            }
-            if isinstance(owner.object, Gateway)
-            else {GATEWAY_CLASS_LABEL: shortened(owner.object.key.name)}
-        )
+        self._selector = selector_of(owner.object)
         self._labels = {**infrastructure.labels, **(given.labels if given else {}), **self._selector}
         self._kubernetes = proxy.kubernetes if proxy is not None else EnvoyProxyKubernetes()
 

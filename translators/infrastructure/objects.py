@@ -26,7 +26,6 @@ HASH_ANNOTATION = "pointsman.dev/applied"
 """The hash of the form in which an object was applied last."""
 
 ADMIN_PORT, READINESS_PORT, DRAIN_PORT = 19000, 19001, 19002
-_LONGEST_NAME = 63
 _HASH_BYTES = 8
 
 
@@ -113,14 +112,6 @@ def made(
     body["metadata"].setdefault("annotations", {})[HASH_ANNOTATION] = digest
     group = api_version.rpartition("/")[0]
     return Made(Key(group, kind, namespace, name), api_version, body, owners[0].object.key)
-
-
-def shortened(name: str) -> str:
-    """Return a name of at most 63 characters, as those of Services and labels are, distinct for distinct names."""
-    if len(name) <= _LONGEST_NAME:
-        return name
-    digest = blake2b(name.encode(), digest_size=4).hexdigest()
-    return f"{name[: _LONGEST_NAME - len(digest) - 1].rstrip('-.')}-{digest}"
 
 
 def without_nothing(content: Mapping[str, Any]) -> Json:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from resources import OWN_PICKER_LABEL
 from translators import ir
-from translators.infrastructure.objects import Infrastructure, Made, Owner, made, shortened
+from translators.infrastructure.objects import Infrastructure, Made, Owner, made
 from translators.infrastructure.proof import MOUNT, ROOTS_FILE, TOKEN, TOKEN_FOLDER, VOLUME
 from translators.infrastructure.security import CONTAINER, POD
+from translators.names import label_value
 
 _CONFIG = "/etc/pointsman"
 _METRICS_PORT = 9090
@@ -22,7 +23,7 @@ _NAME_LABEL = "pointsman.dev/picker-name"
 
 def pickers_of(seat: ir.Picker, owners: Sequence[Owner], infrastructure: Infrastructure) -> Iterator[Made]:
     """Yield what is made for the picker of some pools, its owners."""
-    selector = {_NAME_LABEL: shortened(seat.service)}
+    selector = {_NAME_LABEL: label_value(seat.service)}
     labels = {**infrastructure.labels, **selector}
 
     def make(api_version: str, kind: str, content: Mapping[str, object], **more: str) -> Made:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from resources import EnvoyProxy, Gateway, GatewayClass, Key
+from resources import EnvoyProxy, Gateway, GatewayClass, Key, Object
 from translators import ir
-from translators.infrastructure.envoys import envoys_of, name_of
+from translators.infrastructure.envoys import envoys_of, name_of, selector_of
 from translators.infrastructure.objects import Infrastructure, Made, Owner
 from translators.infrastructure.pickers import pickers_of
 from translators.parts import part_of_class
@@ -51,10 +51,15 @@ class PickerNeeds:
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What is to be there. untouched: the Gateways and classes for which whatever there is stays."""
+    """What is to be there. untouched: the labels of what was made for a Gateway or a class, and stays as it is."""
 
     objects: tuple[Made, ...]
-    untouched: frozenset[Key]
+    untouched: frozenset[tuple[tuple[str, str], ...]]
+
+    def keeps(self, item: Object) -> bool:
+        """Whether something stays as it is that was made, because the parameters of what it was made for are wrong."""
+        labels = item.metadata.labels
+        return any(all(labels.get(name) == value for name, value in each) for each in self.untouched)
 
 
 def provision(
@@ -68,7 +73,7 @@ def provision(
     untouched = set()
     for each in gateways:
         if not each.sound:
-            untouched.add(each.owner.key)
+            untouched.add(tuple(selector_of(each.owner).items()))
             continue
         owner = Owner(each.owner, uids.get(each.owner.key, ""))
         place = each.place(infrastructure.namespace)

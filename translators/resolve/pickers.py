@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resources import EXTENSION_PORT, OWN_PICKER_LABEL, EndpointPickerRef, InferencePool, Service
 from translators import ir
+from translators.names import service_name
 from translators.resolve.endpoints import endpoints_of_service
 from translators.resolve.index import Index
 from translators.resolve.pool_kinds import AnyPickerRef, AnyPool, picker_field_of, picker_ref_of
@@ -41,7 +42,7 @@ def seat_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
     if not index.picker_services:
         return None
     ref = picker_ref_of(pool)
-    name = ref.name if ref is not None else f"{pool.key.name}{PICKER_SUFFIX}"
+    name = ref.name if ref is not None else service_name(f"{pool.key.name}{PICKER_SUFFIX}")
     service = index.world.get(Service, pool.key.namespace, name)
     if service is not None and not _is_ours(service):
         text = f"{service.key} is in the way of the pool's picker and is not Pointsman's: give the pool a reference"
@@ -55,7 +56,7 @@ def stand_in_of(index: Index, pool: AnyPool) -> ir.Picker | None:
 
     It is named after the pool, and is not made where such a Service is there that is not ours.
     """
-    name = f"{pool.key.name}{STAND_IN_SUFFIX}"
+    name = service_name(f"{pool.key.name}{STAND_IN_SUFFIX}")
     service = index.world.get(Service, pool.key.namespace, name)
     if not index.picker_services or (service is not None and not _is_ours(service)):
         return None

@@ -1,0 +1,33 @@
+"""Where a Gateway of a cluster can be reached."""
+
+import pytest
+from manifests import world_of
+
+from pointsman.addresses import addresses_of
+from pointsman.programming import Address
+from resources import Gateway, Key
+from translators.infrastructure import GATEWAY_CLASS_LABEL, GATEWAY_NAME_LABEL
+from translators.names import label_value
+
+MANIFESTS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: %(name)s, namespace: shop}
+spec: {gatewayClassName: %(name)s, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: made, namespace: shop, labels: {%(label)s: "%(value)s"}}
+spec: {clusterIP: 192.0.2.1, ports: [{port: 80}]}
+"""
+
+
+@pytest.mark.parametrize("name", ["gateway", "g.v1", "g" * 100])
+@pytest.mark.parametrize("label", [GATEWAY_NAME_LABEL, GATEWAY_CLASS_LABEL])
+def test_they_are_those_of_the_service_that_was_made_for_it(name: str, label: str) -> None:
+    shared = label == GATEWAY_CLASS_LABEL
+    key = Key(Gateway.GROUP, "Gateway", "shop", name)
+    world = world_of(MANIFESTS % {"name": name, "label": label, "value": label_value(name)})
+    assert addresses_of(world, key, shared=shared) == (Address("IPAddress", "192.0.2.1"),)
+    other = world_of(MANIFESTS % {"name": name, "label": label, "value": "other"})
+    assert addresses_of(other, key, shared=shared) == ()
