@@ -15,9 +15,6 @@ from protos.pointsman.envoy.v1.ext_proc_pb2 import ProcessingRequest, Processing
 TROUBLES = ("fail", "end", "confused", "unnamed", "garbled")
 """An error of gRPC's; the stream's end without an answer; an answer to what was not asked; no endpoint; no gRPC."""
 
-QUIET = frozenset(("end", "unnamed"))
-"""Those in which nothing is wrong but that nothing is said."""
-
 _SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 
 

@@ -2,7 +2,7 @@
 
 Envoy takes neither a picker that ends its stream in good order without an answer nor one that lets a request pass
 without an endpoint for a failure, and would balance by itself; of the former's requests it has even lost the body.
-Off by default, on for the shares of pools that fail closed and have another's picker: ours always answers.
+Off by default, on for the shares of pools that fail closed.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
 from translators.emit.packing import http_filter, milliseconds, pack
+from translators.features import picked_only
 from translators.headers import (
     BODY_KEY,
     LENGTH,
@@ -75,7 +76,8 @@ def silent() -> Mapping[str, Any]:
     Envoy builds the chain for the first route chosen: an examining route, and a route of several backends, need the
     filter there so that what is chosen later can turn it on.
     """
-    return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=ext_proc.ExtProcOverrides(processing_mode=_SILENT)))}
+    nobody = ext_proc.ExtProcPerRoute(overrides=ext_proc.ExtProcOverrides(processing_mode=_SILENT))
+    return {NAME: pack(nobody), **picked_only.silent()}
 
 
 @lru_cache(maxsize=4096)
@@ -104,7 +106,10 @@ def on_share(pool: ir.Pool, *, body: bool, mirrors: tuple[str, ...] = ()) -> Map
         failure_mode_allow=pool.fail_open,
         grpc_service=_at(pool.seat) if pool.seat else None,
     )
-    return {NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides))}
+    return {
+        NAME: pack(ext_proc.ExtProcPerRoute(overrides=overrides)),
+        **({} if pool.fail_open else picked_only.on_share()),
+    }
 
 
 @lru_cache(maxsize=1024)
