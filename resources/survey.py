@@ -4,7 +4,7 @@ Nothing here knows a kind: the structs say what they know (`Fields.UNBUILT`, `Fi
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -21,39 +21,48 @@ class Survey:
     unbuilt: list[str] = field(default_factory=list)
 
 
+# Where the walk is: the way to what is around it, and the step from there. Most ways are never written.
+_Way = tuple["_Way", str | int] | None
+
+
 def survey(document: Mapping[str, object], struct: type[Fields]) -> Survey:
     """Find the fields of a document that its struct does not read. The document may be of the wrong shape."""
     found = Survey()
-    _walk(document, struct, "", found)
+    _walk(document, struct, None, found)
     return found
 
 
-def _walk(value: object, struct: type[Fields], path: str, found: Survey) -> None:
+def _walk(value: object, struct: type[Fields], way: _Way, found: Survey) -> None:
     if not isinstance(value, Mapping):
         return
     if struct.BUILT_TYPES is not None and str(value.get("type")) not in struct.BUILT_TYPES:
-        found.unbuilt.append(path)
+        found.unbuilt.append(_path(way))
     children = _children(struct)
     for name, child in value.items():
-        place = join(path, name)
         if name in children:
-            for step, below in _occurrences(child, place):
-                if (inner := children[name]) is not None:
-                    _walk(below, inner, step, found)
+            if (inner := children[name]) is not None:
+                _walk_each(child, inner, (way, name), found)
         elif name in struct.UNBUILT:
             # An empty list asks for nothing.
             if child not in ([], ()):
-                found.unbuilt.append(place)
+                found.unbuilt.append(_path((way, name)))
         elif name not in struct.SILENT:
-            found.unknown.append(place)
+            found.unknown.append(_path((way, name)))
 
 
-def _occurrences(value: object, path: str) -> Iterator[tuple[str, object]]:
+def _walk_each(value: object, struct: type[Fields], way: _Way, found: Survey) -> None:
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield f"{path}[{index}]", item
+            _walk(item, struct, (way, index), found)
     else:
-        yield path, value
+        _walk(value, struct, way, found)
+
+
+def _path(way: _Way) -> str:
+    if way is None:
+        return ""
+    around, step = way
+    return f"{_path(around)}[{step}]" if isinstance(step, int) else join(_path(around), step)
 
 
 @functools.cache

@@ -190,6 +190,64 @@ class TestJson:
         assert document.value == value
 
 
+class TestTextInBraces:
+    """It is JSON where it can be, and YAML otherwise."""
+
+    @given(
+        st.dictionaries(
+            st.text(max_size=8),
+            st.recursive(
+                st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | st.text(max_size=8),
+                lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+                max_leaves=10,
+            ),
+            max_size=4,
+        ),
+        st.sampled_from((None, 1)),
+    )
+    def test_it_says_what_the_same_says_as_yaml(self, value: dict[str, Any], indent: int | None) -> None:
+        text = json.dumps(value, indent=indent)
+        (document,) = parse_yaml(text)
+        assert isinstance(document, Parsed)
+        match parse_yaml("# YAML\n" + text):
+            case (Parsed() as other,):
+                assert other.value == document.value
+                assert all(other.line_of((name,)) == document.line_of((name,)) + 1 for name in value)
+            case _:
+                # YAML has no escapes of half a character, and no DEL.
+                assert "\\ud" in text or "\x7f" in text
+
+    def test_a_field_has_its_line(self) -> None:
+        (document,) = parse_yaml('{"a": {\n "b": [1,\n {"c": 2}]}}\n')
+        assert isinstance(document, Parsed)
+        assert [document.line_of(steps) for steps in ((), ("a",), ("a", "b", 1, "c"), ("a", "x"))] == [1, 1, 3, 1]
+
+    def test_yaml_in_braces(self) -> None:
+        assert values("{a: 1}") == [{"a": 1}]
+        assert values('{"a": 1}\n---\n{"b": 2}\n') == [{"a": 1}, {"b": 2}]
+        assert values('{"a": 1} # remark') == [{"a": 1}]
+
+    @pytest.mark.parametrize(
+        ("text", "line", "message"),
+        [
+            ('{"a": 1,\n "a": 2}', 2, "key 'a' stands twice in one mapping"),
+            ('{"a":\n' * 100 + "1" + "}" * 100, 66, "nested deeper than"),
+            ('{"a": [' + "[]," * 100 + '{"a":' * 65 + "1" + "}" * 65 + "]}", 1, "nested deeper than"),
+            ('{"a": 1e999}', 1, "the number is too large"),
+            ('{"a": 1} b', 1, "cannot be parsed: "),
+        ],
+    )
+    def test_complaints(self, text: str, line: int, message: str) -> None:
+        found_line, found = wrong(text)
+        assert message in found
+        assert found_line == line
+
+    def test_as_deep_as_may_be(self) -> None:
+        text = '{"a":' * MAX_DEPTH + "1" + "}" * MAX_DEPTH
+        (document,) = parse_yaml(text)
+        assert document == Parsed(json.loads(text), 1, json=text)
+
+
 @given(st.text(alphabet=" \n-:#[]{}&*!|>'\"%@`ab1,?<~.\t", max_size=40))
 def test_every_text_parses_or_is_told_of(text: str) -> None:
     for document in (*parse_yaml(text), *parse_json(text)):
