@@ -132,11 +132,14 @@ def control_plane(
     ] = None,
 ) -> None:
     """Serve what folders mean over xDS, to Envoy and to the picker."""
-    import uvloop
+    from pointsman.heap import staying
 
-    from pointsman.logs import configure
-    from pointsman.offline import existing
-    from pointsman.serving import serve
+    with staying():
+        import uvloop
+
+        from pointsman.logs import configure
+        from pointsman.offline import existing
+        from pointsman.serving import serve
 
     configure()
     _check(xds=xds, admin=admin)
@@ -199,11 +202,14 @@ def controller(
     """Serve a Kubernetes cluster: watch it, deploy and configure its Envoys and pickers, write statuses."""
     # gRPC reads it when it is loaded. At its own default a stranger that fails to shake hands writes to our log.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    import uvloop
+    from pointsman.heap import staying
 
-    from pointsman.controller import ControllerOptions, control, split
-    from pointsman.logs import configure
-    from pointsman.trust import namespace_of_pod
+    with staying():
+        import uvloop
+
+        from pointsman.controller import ControllerOptions, control, split
+        from pointsman.logs import configure
+        from pointsman.trust import namespace_of_pod
 
     configure()
     _check(xds=xds, admin=admin)

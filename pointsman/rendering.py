@@ -13,6 +13,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
+import translators  # noqa: F401 - before any of Envoy's messages
+
+# isort: split
+
 import betterproto2
 from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 from envoy_data_plane.google import protobuf as well_known

@@ -1,5 +1,6 @@
 """World to meaning to Envoy's messages, and the statuses that say how every object stands. Nothing here does I/O."""
 
+from translators import plain_messages  # noqa: F401 - before any of Envoy's messages
 from translators.memo import Memo
 from translators.pool_alone import PoolAlone, translate_pool
 from translators.resolve.versions import DEFINITIONS

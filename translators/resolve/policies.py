@@ -66,7 +66,7 @@ def client_settings(index: Index, gateway: Gateway, listener: Listener) -> Clien
             policy = policies[0]
             limit = policy.spec.connection.buffer_limit
             # Envoy counts in 32 bits, as in Listener.per_connection_buffer_limit_bytes.
-            return ClientSettings(None if limit is None else min(limit, _UINT32_MAX), refusal_of(policy))
+            return ClientSettings(None if limit is None else int(min(limit, _UINT32_MAX)), refusal_of(policy))
     return ClientSettings()
 
 
