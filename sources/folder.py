@@ -137,7 +137,7 @@ class FolderSource:
         now = _Now(time.monotonic(), time.time_ns())
         few = {*(changed or ()), *self._pending, *self._unsure}
         glance = self._listing.again(few) if changed is not None and self._listing is not None else None
-        listing = self._listing = glance if glance is not None else list_files(self._folders)
+        listing = self._listing = glance if glance is not None else list_files(self._folders, self._listing)
         among = few if glance is not None else {**dict.fromkeys(listing.files), **dict.fromkeys(self._files)}
         fresh = self._fresh(listing, now, among)
         edits = self._take_in(fresh, now, patient=patient)

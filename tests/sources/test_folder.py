@@ -285,7 +285,7 @@ class TestWatching:
             (folder / f"{name}.yaml").write_text(service(name.rpartition("/")[2]))
         everywhere: list[int] = []
         original = list_files
-        monkeypatch.setattr("sources.folder.list_files", lambda folders: everywhere.append(1) or original(folders))  # type: ignore[func-returns-value]
+        monkeypatch.setattr("sources.folder.list_files", lambda *given: everywhere.append(1) or original(*given))  # type: ignore[func-returns-value]
         async with following(folder, settle=0.05) as follower:
             # Until the watcher is there, no event tells of an edit: they go on until one does.
             port = 1000
