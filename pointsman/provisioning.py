@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.resources import files
 
+from pointsman import lingering
 from resources import (
     ConfigMap,
     DaemonSet,
@@ -23,6 +24,7 @@ from translators.infrastructure import (
     HASH_ANNOTATION,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    PICKER_NAME_LABEL,
     Infrastructure,
     Made,
     provision,
@@ -72,6 +74,7 @@ class Provisioning:
             served=source.served,
             form=HASH_ANNOTATION,
             label=(MANAGED_BY_LABEL, MANAGED_BY),
+            linger=_linger,
         )
 
     def want(self, world: World, translation: Translation) -> None:
@@ -116,6 +119,11 @@ class Provisioning:
             for item in self._world.all(kind).values()
             if item.metadata.labels.get(MANAGED_BY_LABEL) == MANAGED_BY
         }
+
+
+def _linger(item: Object) -> float:
+    # As long as Envoys have a cluster for it: they ask it until they have taken in that another one is to be asked.
+    return lingering.SECONDS if PICKER_NAME_LABEL in item.metadata.labels else 0.0
 
 
 def _patience(made: Made) -> float:

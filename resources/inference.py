@@ -17,6 +17,9 @@ OWN_PICKER_LABEL = "pointsman.dev/picker"
 A pool that names such a Service is picked for as if it named none.
 """
 
+PICKS_FOR_ANNOTATION = "pointsman.dev/picks-for"
+"""On the Service of a picker that was made here: the pools that it knows, "group/name", with spaces in between."""
+
 PLAINTEXT_ANNOTATION = "pointsman.dev/plaintext"
 """On a Pod: "true" says that a picker in it is spoken to without TLS; pickers have TLS unless something says otherwise.
 

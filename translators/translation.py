@@ -216,14 +216,14 @@ def _seats(meaning: Meaning, memo: Memo) -> Mapping[str, dict[str, Resource]]:
         known.update({each.cluster: memo(assignment_resource, each) for each in pool.assignments})
 
     for each in meaning.seated:
-        if each.meaning.seat is not None:
-            add(each.meaning.seat, each)
+        for seat in each.meaning.seats:
+            add(seat, each)
     if not seated:
         return found
     for gateway in meaning.gateways:
         for rule in (rule for port in gateway.ports for host in port.hosts for rule in host.routes if rule.mirrors):
             copied = [mirror.backend.cluster for mirror in rule.mirrors if mirror.backend.cluster in seated]
-            for seat in (pool.seat for pool in rule.pools if copied and pool.seat is not None):
+            for seat in (seat for pool in rule.pools if copied for seat in pool.seats):
                 for cluster in copied:
                     add(seat, seated[cluster])
     return found

@@ -61,7 +61,8 @@ class Applier:
     there: the objects that bear our label, as they were last seen. version: of the key's object, as it was last seen; a
     version that is not the one that was applied may be somebody's change, and is applied again, which changes nothing
     where it was none. served: how the kind of a key is served. form: the
-    annotation that has an object's form. label: ours, and its value.
+    annotation that has an object's form. label: ours, and its value. linger: how many seconds an object stays that is
+    wanted no more.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Applier:
         served: Callable[[Key], Served | None],
         form: str,
         label: tuple[str, str],
+        linger: Callable[[Object], float] = lambda _: 0.0,
     ) -> None:
         self._api = api
         self._there = there
@@ -80,8 +82,10 @@ class Applier:
         self._served = served
         self._form = form
         self._label = label
+        self._linger = linger
         self._wanted: dict[Key, Wanted] = {}
         self._since: dict[Key, float] = {}
+        self._unwanted: dict[Key, float] = {}
         self._keep: Callable[[Object], bool] = lambda _: True
         self._news = asyncio.Event()
         self._applied: dict[Key, _Applied] = {}
@@ -110,6 +114,7 @@ class Applier:
     async def run(self) -> None:
         """Apply and delete, for ever; whoever runs it anew has everything looked at again."""
         self._news.set()
+        self._unwanted.clear()
         pause = _RETRY
         while True:
             await self._news.wait()
@@ -130,10 +135,21 @@ class Applier:
         for each in list(self._wanted.values()):
             if self._wanted.get(each.key) is each and self._differs(each):
                 whole &= await self._apply(each)
-        for key, item in list(self._there().items()):
-            if key not in self._wanted and not self._keep(item) and item.metadata.deletion_timestamp is None:
+        for key, item in self._leftovers().items():
+            now = asyncio.get_running_loop().time()
+            if self._later(now - self._unwanted.setdefault(key, now), self._linger(item)):
                 whole &= await self._delete(key)
         return whole
+
+    def _leftovers(self) -> Mapping[Key, Object]:
+        """Return what is there and has to go."""
+        found = {
+            key: item
+            for key, item in self._there().items()
+            if key not in self._wanted and not self._keep(item) and item.metadata.deletion_timestamp is None
+        }
+        self._unwanted = {key: since for key, since in self._unwanted.items() if key in found}
+        return found
 
     def _differs(self, wanted: Wanted) -> bool:
         loop = asyncio.get_running_loop()

@@ -27,14 +27,14 @@ class Traffic:
 
 
 @contextmanager
-def traffic(cluster: Cluster, url: str) -> Iterator[Traffic]:
-    """Send requests, each on a connection of its own, until the end of the block."""
+def traffic(cluster: Cluster, request: str | urllib.request.Request) -> Iterator[Traffic]:
+    """Send a request (or to a URL) over and over, each on a connection of its own, until the end of the block."""
     told, stop = Traffic(), threading.Event()
 
     def send() -> None:
         while not stop.wait(0.02):
             try:
-                with urllib.request.urlopen(url, timeout=20) as answer:
+                with urllib.request.urlopen(request, timeout=20) as answer:
                     told.answers[answer.read(64).decode("utf-8", "replace")] += 1
             except OSError as error:
                 told.failed.append(f"{type(error).__name__}: {error}")

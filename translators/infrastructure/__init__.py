@@ -11,6 +11,7 @@ from translators.infrastructure.objects import (
     Infrastructure,
     Made,
 )
+from translators.infrastructure.pickers import PICKER_NAME_LABEL
 from translators.infrastructure.provision import GatewayNeeds, PickerNeeds, Provision, provision
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "HASH_ANNOTATION",
     "MANAGED_BY",
     "MANAGED_BY_LABEL",
+    "PICKER_NAME_LABEL",
     "Account",
     "GatewayNeeds",
     "Infrastructure",

@@ -44,8 +44,8 @@ def picker_needs(meaning: Meaning) -> Iterator[PickerNeeds]:
     seats: dict[str, ir.Picker] = {}
     found: dict[str, dict[Key, AnyPool]] = {}
     for each in meaning.seated:
-        if each.meaning.seat is not None:
-            seats[each.meaning.seat.cluster] = each.meaning.seat
-            found.setdefault(each.meaning.seat.cluster, {})[each.pool.key] = each.pool
+        for seat in each.meaning.seats:
+            seats[seat.cluster] = seat
+            found.setdefault(seat.cluster, {})[each.pool.key] = each.pool
     for cluster in sorted(seats):
         yield PickerNeeds(seats[cluster], tuple(found[cluster][key] for key in sorted(found[cluster])))

@@ -7,34 +7,43 @@ taken over: a pool whose picker it would be has a problem instead (`translators.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from resources import OWN_PICKER_LABEL
+from resources import OWN_PICKER_LABEL, PICKS_FOR_ANNOTATION
 from translators import ir
 from translators.infrastructure.objects import Infrastructure, Made, Owner, made
 from translators.infrastructure.proof import MOUNT, ROOTS_FILE, TOKEN, TOKEN_FOLDER, VOLUME
 from translators.infrastructure.security import CONTAINER, POD
 from translators.names import label_value
+from translators.resolve.pickers import PICKER_PORT
 
 _CONFIG = "/etc/pointsman"
 _METRICS_PORT = 9090
 _HEALTH_PORT = 9003
-_NAME_LABEL = "pointsman.dev/picker-name"
+PICKER_NAME_LABEL = "pointsman.dev/picker-name"
+"""On everything that is made for pools."""
 
 
 def pickers_of(seat: ir.Picker, owners: Sequence[Owner], infrastructure: Infrastructure) -> Iterator[Made]:
     """Yield what is made for the picker of some pools, its owners."""
-    selector = {_NAME_LABEL: label_value(seat.service)}
+    selector = {PICKER_NAME_LABEL: label_value(seat.service)}
     labels = {**infrastructure.labels, **selector}
 
-    def make(api_version: str, kind: str, content: Mapping[str, object], **more: str) -> Made:
+    def make(
+        api_version: str,
+        kind: str,
+        content: Mapping[str, object],
+        labels: Mapping[str, str] = labels,
+        annotations: Mapping[str, str] = MappingProxyType({}),
+    ) -> Made:
         return made(
             api_version,
             kind,
             seat.namespace,
             seat.service,
             content,
-            labels={**labels, **more},
-            annotations={},
+            labels=labels,
+            annotations=annotations,
             owners=owners,
         )
 
@@ -42,11 +51,12 @@ def pickers_of(seat: ir.Picker, owners: Sequence[Owner], infrastructure: Infrast
     yield make("v1", "ConfigMap", {"data": {ROOTS_FILE: infrastructure.roots}})
     yield make("apps/v1", "Deployment", {"spec": _spec(seat, selector, labels, infrastructure)})
     ports = [
-        {"name": "grpc", "port": seat.port, "protocol": "TCP"},
+        {"name": PICKER_PORT, "port": seat.port, "protocol": "TCP"},
         {"name": "metrics", "port": _METRICS_PORT, "protocol": "TCP"},
     ]
     service = {"spec": {"type": "ClusterIP", "selector": selector, "ports": ports}}
-    yield make("v1", "Service", service, **{OWN_PICKER_LABEL: "true"})
+    pools = " ".join(sorted(f"{each.object.key.group}/{each.object.key.name}" for each in owners))
+    yield make("v1", "Service", service, {**labels, OWN_PICKER_LABEL: "true"}, {PICKS_FOR_ANNOTATION: pools})
 
 
 def _spec(

@@ -100,7 +100,8 @@ class Pool:
     """An InferencePool. `name` is "namespace/name".
 
     picker: who picks, None for our own picker. seat: where ours is asked, None where there is but
-    one. picker_away: whether another picker has no ready endpoint and may be passed over. stand_in: whether ours picks
+    one. next_seat: where it is to be asked once it is ready there.
+    picker_away: whether another picker has no ready endpoint and may be passed over. stand_in: whether ours picks
     where it cannot.
     subset: the endpoints, "ip:port", that another picker is told to choose from; None where it is not told.
     runtime: the model servers' dialect. unlisted: what becomes of a request for a model that is not declared.
@@ -114,6 +115,7 @@ class Pool:
     fail_open: bool
     picker: Picker | None = None
     seat: Picker | None = None
+    next_seat: Picker | None = None
     picker_away: bool = False
     stand_in: bool = False
     subset: tuple[str, ...] | None = None
@@ -127,6 +129,11 @@ class Pool:
     objectives: tuple[Objective, ...] = ()
     rewrites: tuple[Rewrite, ...] = ()
     split: Split | None = None
+
+    @property
+    def seats(self) -> tuple[Picker, ...]:
+        """Everywhere that our picker has to know the pool."""
+        return tuple(each for each in (self.seat, self.next_seat) if each is not None)
 
     @property
     def asks_ours(self) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from resources import (
+    OWN_PICKER_LABEL,
+    PICKS_FOR_ANNOTATION,
     SERVICE_NAME_LABEL,
     BackendTrafficPolicy,
     ClientTrafficPolicy,
@@ -20,6 +22,7 @@ from resources import (
     Object,
     Pod,
     ReferenceGrant,
+    Service,
     World,
     XInferenceModelRewrite,
     XInferenceObjective,
@@ -62,6 +65,7 @@ class Index:
     """One World and its look-up tables.
 
     picker_services: whether our pickers have Services (Settings). labelled: by the labels that pools select by.
+    known_at: the Services of our pickers that know a pool, by name.
     """
 
     world: World
@@ -74,6 +78,7 @@ class Index:
     pods: Mapping[str, tuple[Pod, ...]]
     labelled: Mapping[Label, tuple[Pod, ...]]
     grants: Mapping[str, tuple[ReferenceGrant, ...]]
+    known_at: Mapping[PoolKey, tuple[Service, ...]]
     client_policies: Mapping[TargetKey, tuple[ClientTrafficPolicy, ...]]
     backend_policies: Mapping[TargetKey, tuple[BackendTrafficPolicy, ...]]
 
@@ -117,6 +122,7 @@ class Index:
             pods={key: tuple(items) for key, items in pods.items()},
             labelled={key: tuple(items) for key, items in labelled.items()},
             grants={key: tuple(items) for key, items in grants.items()},
+            known_at=_known_at(world) if picker_services else {},
             client_policies=_by_target(world.all(ClientTrafficPolicy).values()),
             backend_policies=_by_target(world.all(BackendTrafficPolicy).values()),
         )
@@ -145,6 +151,16 @@ class Index:
             )
             for grant in self.grants.get(to_namespace, ())
         )
+
+
+def _known_at(world: World) -> Mapping[PoolKey, tuple[Service, ...]]:
+    found: dict[PoolKey, list[Service]] = defaultdict(list)
+    for (namespace, _), service in world.all(Service).items():
+        if service.metadata.labels.get(OWN_PICKER_LABEL) == "true":
+            for pool in service.metadata.annotations.get(PICKS_FOR_ANNOTATION, "").split():
+                group, _, name = pool.partition("/")
+                found[group, namespace, name].append(service)
+    return {key: tuple(sorted(items, key=lambda item: item.key)) for key, items in found.items()}
 
 
 def _by_pool(declared: Iterable[D]) -> Mapping[PoolKey, tuple[D, ...]]:

@@ -13,6 +13,8 @@ RESOLVED = "ResolvedRefs"
 H2C = "kubernetes.io/h2c"
 PICKER_SUFFIX = "-picker"
 STAND_IN_SUFFIX = "-stand-in"
+PICKER_PORT = "grpc"
+"""What the port of our pickers is called at which they are asked."""
 
 
 def picker_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
@@ -49,6 +51,23 @@ def seat_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
         return _problem(pool, text)
     number = _port(ref) if ref is not None else None
     return ir.Picker(pool.key.namespace, name, number or EXTENSION_PORT, str(pool.key), ours=True)
+
+
+def leaving_seat_of(index: Index, pool: AnyPool, seat: ir.Picker) -> ir.Picker | None:
+    """Return where our picker for a pool was before, while the one at `seat` is not ready or does not know the pool.
+
+    The Services in the cluster say all of it, so that another control plane comes to the same.
+    """
+    known_at = index.known_at.get((pool.key.group, pool.key.namespace, pool.key.name), ())
+    if any(each.key.name == seat.service for each in known_at) and endpoints_of_picker(index, seat):
+        return None
+    for service in known_at:
+        port = next((each.port for each in service.spec.ports if each.name == PICKER_PORT), None)
+        if service.key.name != seat.service and port is not None:
+            found = ir.Picker(pool.key.namespace, service.key.name, port, str(pool.key), ours=True)
+            if endpoints_of_picker(index, found):
+                return found
+    return None
 
 
 def stand_in_of(index: Index, pool: AnyPool) -> ir.Picker | None:

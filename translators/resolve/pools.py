@@ -9,7 +9,7 @@ from translators import ir
 from translators.resolve.annotations import annotations_of
 from translators.resolve.declared import models_of, objectives_of, rewrites_of
 from translators.resolve.index import Index
-from translators.resolve.pickers import H2C, RESOLVED, picker_of, seat_of, stand_in_of
+from translators.resolve.pickers import H2C, RESOLVED, leaving_seat_of, picker_of, seat_of, stand_in_of
 from translators.resolve.pool_kinds import AnyPool, picker_ref_of
 from translators.resolve.traffic import traffic_of
 
@@ -29,11 +29,13 @@ def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
     seat = seat_of(index, pool) if picker is None else stand_in_of(index, pool) if stood_in else None
     if isinstance(seat, ir.Problem):
         return seat
+    leaving = leaving_seat_of(index, pool, seat) if picker is None and seat is not None else None
     return replace(
         made,
         fail_open=fail_open,
         picker=picker,
-        seat=seat,
+        seat=leaving or seat,
+        next_seat=seat if leaving is not None else None,
         # Where our pickers have Services, one that is in the way leaves no place for ours.
         stand_in=stood_in and (seat is not None or not index.picker_services),
     )
