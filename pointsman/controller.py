@@ -33,6 +33,7 @@ from pointsman.trust import Trust
 from resources import GATEWAY_GROUP, Gateway, GatewayClass, Key
 from sources.kubernetes import Api, ConfigurationError, Events, KubernetesSource, StatusWriter, review
 from translators import CONTROLLER, ModelFinder, Settings, Status, Translation
+from translators.controllers import principal_of
 from translators.identities import AUDIENCE
 from translators.infrastructure import Infrastructure
 from xds import AdsServer
@@ -113,7 +114,8 @@ class Controller:
         )
         self._writer = StatusWriter(api, self._source, owns=self._owns)
         self._programming = Programming()
-        self._provisioning = Provisioning(api, self._source, given) if given is not None else None
+        controllers = frozenset(options.controllers)
+        self._provisioning = Provisioning(api, self._source, given, controllers) if given is not None else None
         metrics = [_Writes(self._writer, lambda: self._leading), Refusals(self._doorkeeper)]
         self._admin = Admin(
             self._plane,
@@ -125,7 +127,7 @@ class Controller:
         )
         self._swept = False
         self._identities: Identities | None = None
-        self._events = Events(api, controller=CONTROLLER, instance=options.identity)
+        self._events = Events(api, controller=principal_of(options.controllers), instance=options.identity)
         self._noticed: Mapping[Key, Mapping[str, object]] | None = None
         # The statuses of a translation, by their objects, and the Gateways among these.
         self._translated: tuple[tuple[Status, ...], Mapping[Key, Mapping[str, object]], list[Key]] = ((), {}, [])
@@ -327,7 +329,7 @@ class Controller:
         if name is None:
             # As in InferencePools of v1alpha2, which have no field for it: ours are those about Gateways of ours.
             return self._is_ours(entry.get("parentRef") or {})
-        return name == CONTROLLER or name in self._options.controllers
+        return name in self._options.controllers
 
     def _is_ours(self, ref: Mapping[str, Any]) -> bool:
         """Whether a reference means a Gateway of ours, or one that is no more."""

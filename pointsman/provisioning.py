@@ -18,10 +18,10 @@ from resources import (
     ServiceAccount,
     World,
 )
-from sources.kubernetes import Api, Applier, Interest, KubernetesSource, Wanted
+from sources.kubernetes import MANAGER, Api, Applier, Interest, KubernetesSource, Wanted
 from translators import Translation
+from translators.controllers import CONTROLLER_LABEL, is_of_another, label_of
 from translators.infrastructure import (
-    HASH_ANNOTATION,
     MANAGED_BY,
     MANAGED_BY_LABEL,
     PICKER_NAME_LABEL,
@@ -59,27 +59,32 @@ def interests() -> Iterator[Interest]:
 
 
 class Provisioning:
-    """Keeps what is made as the last translation wants it."""
+    """Keeps what is made as the last translation wants it; `controllers` are the controllerNames that it is ours by."""
 
-    def __init__(self, api: Api, source: KubernetesSource, infrastructure: Infrastructure) -> None:
+    def __init__(
+        self, api: Api, source: KubernetesSource, infrastructure: Infrastructure, controllers: frozenset[str]
+    ) -> None:
         self._source = source
         self._infrastructure = infrastructure
+        self._controllers = controllers
         self._world = World()
+        self._there: Mapping[Key, Object] = {}
         self._origins: Mapping[Key, Key] = {}
         self._translation: Translation | None = None
         self.applier = Applier(
             api,
-            there=self._there,
-            version=self._version,
+            there=lambda: self._there,
+            told=source.told,
             served=source.served,
-            form=HASH_ANNOTATION,
-            label=(MANAGED_BY_LABEL, MANAGED_BY),
-            linger=_linger,
+            whose=self._whose,
+            managers=frozenset({MANAGER, *map(label_of, controllers)}),
+            linger=self._linger,
         )
 
     def want(self, world: World, translation: Translation) -> None:
         """Take what is to be there for this World."""
         self._world = world
+        self._there = self._found(world)
         self._translation = translation
         gateways, pickers = translation.needs
         objects: list[Object] = [each.owner for each in gateways]
@@ -88,8 +93,14 @@ class Provisioning:
         wanted = provision(gateways, pickers, self._infrastructure, uids)
         self._origins = {each.key: each.origin for each in wanted.objects}
         self.applier.want(
-            [Wanted(each.key, each.api_version, each.body, each.hash, _patience(each)) for each in wanted.objects],
-            keep=wanted.keeps,
+            [
+                Wanted(each.key, each.api_version, each.body, each.hash, each.controller or MANAGER, _patience(each))
+                for each in wanted.objects
+            ],
+            # What bears no name is from before there were names: it is ours if it was made for what is ours now.
+            keep=lambda item: (
+                wanted.keeps(item) or not (self._whose(item.metadata.labels) == "" or wanted.is_for_ours(item))
+            ),
         )
 
     @property
@@ -108,22 +119,30 @@ class Provisioning:
             if self._translation is not None:
                 self.want(self._world, self._translation)
 
-    def _version(self, key: Key) -> str:
-        told = self._source.told(key)
-        return told.resource_version if told is not None else ""
+    def _whose(self, labels: Mapping[str, str]) -> str | None:
+        """Say whose an object is, as `Applier` asks."""
+        if labels.get(MANAGED_BY_LABEL) != MANAGED_BY:
+            return "is not Pointsman's"
+        if is_of_another(labels, self._controllers):
+            return f"is another controller's ({labels[CONTROLLER_LABEL]})"
+        return "" if CONTROLLER_LABEL in labels else None
 
-    def _there(self) -> Mapping[Key, Object]:
+    def _linger(self, item: Object) -> float:
+        if PICKER_NAME_LABEL not in item.metadata.labels:
+            return 0.0
+        # As long as Envoys have a cluster for it: they ask it until they have taken in that another one is to be asked.
+        # None asks where the Service is another controller's, which waits for the rest.
+        service = Key(Service.GROUP, Service.KIND, item.key.namespace, item.key.name)
+        return lingering.SECONDS if service in self._there else 0.0
+
+    def _found(self, world: World) -> Mapping[Key, Object]:
+        """Return what is ours, or may become so."""
         return {
             item.key: item
             for kind in MADE
-            for item in self._world.all(kind).values()
-            if item.metadata.labels.get(MANAGED_BY_LABEL) == MANAGED_BY
+            for item in world.all(kind).values()
+            if not self._whose(item.metadata.labels)
         }
-
-
-def _linger(item: Object) -> float:
-    # As long as Envoys have a cluster for it: they ask it until they have taken in that another one is to be asked.
-    return lingering.SECONDS if PICKER_NAME_LABEL in item.metadata.labels else 0.0
 
 
 def _patience(made: Made) -> float:

@@ -1,11 +1,12 @@
 """World to meaning to Envoy's messages, and the statuses that say how every object stands. Nothing here does I/O."""
 
 from translators import plain_messages  # noqa: F401 - before any of Envoy's messages
+from translators.controllers import CONTROLLER
 from translators.memo import Memo
 from translators.pool_alone import PoolAlone, translate_pool
 from translators.resolve.versions import DEFINITIONS
 from translators.settings import PICKER_CLUSTER, ModelFinder, Placement, Settings
-from translators.statuses import CONTROLLER, Status
+from translators.statuses import Status
 from translators.translation import (
     GatewaySummary,
     HostSummary,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from resources import GATEWAY_GROUP, InferencePool, Key
 from translators import ir
+from translators.controllers import CONTROLLER, principal_of
 from translators.memo import Memo
 from translators.resolve import hostnames
 from translators.resolve.listeners import route_kinds
@@ -19,9 +20,6 @@ from translators.resolve.policies import PolicyState
 from translators.resolve.routes import PARTLY
 from translators.settings import Settings
 from translators.supported import FEATURES
-
-CONTROLLER = "pointsman.dev/gateway-controller"
-"""The controller's name in statuses where no GatewayClass gives one."""
 
 Json = Mapping[str, object]
 
@@ -54,7 +52,7 @@ def of(meaning: Meaning, settings: Settings, memo: Memo) -> Iterator[Status]:
         conditions = _conditions(generation, found, good={"Accepted": "Accepted"})
         yield Status(declared.object.key, {"conditions": conditions})
     for policy in meaning.policy_states:
-        yield Status(policy.policy.key, _policy(policy, controllers))
+        yield Status(policy.policy.key, _policy(policy, controllers, principal_of(settings.controllers)))
 
 
 def problems(meaning: Meaning) -> Iterator[str]:
@@ -73,7 +71,7 @@ def problems(meaning: Meaning) -> Iterator[str]:
     for key, problem in meaning.strays:
         yield from _lines(key, (problem,))
     for policy in meaning.policy_states:
-        yield from _lines(policy.policy.key, dict.fromkeys(problem for _, problem in policy.targets if problem))
+        yield from _lines(policy.policy.key, dict.fromkeys(policy.problems))
 
 
 class _RouteStatuses:
@@ -268,10 +266,12 @@ def _pool(state: PoolState, controllers: Mapping[str, str]) -> Json:
     return {"parents" if isinstance(pool, InferencePool) else "parent": parents}
 
 
-def _policy(state: PolicyState, controllers: Mapping[str, str]) -> Json:
+def _policy(state: PolicyState, controllers: Mapping[str, str], principal: str) -> Json:
     policy = state.policy
     ancestors = []
-    for target, (_, problem) in zip(policy.spec.targets, state.targets, strict=True):
+    for number, (target, (_, problem)) in enumerate(zip(policy.spec.targets, state.targets, strict=True)):
+        if number in state.of_others:
+            continue
         namespace = policy.key.namespace
         ref: dict[str, object] = {
             "group": target.group,
@@ -284,7 +284,9 @@ def _policy(state: PolicyState, controllers: Mapping[str, str]) -> Json:
         ancestors.append(
             {
                 "ancestorRef": ref,
-                "controllerName": controllers.get(f"{namespace}/{target.name}", CONTROLLER),
+                "controllerName": (
+                    controllers.get(f"{namespace}/{target.name}", principal) if target.kind == "Gateway" else principal
+                ),
                 "conditions": _conditions(
                     policy.metadata.generation, (problem,) if problem else (), good={"Accepted": "Accepted"}
                 ),

@@ -7,10 +7,11 @@ from sources.kubernetes.errors import ApiError, ConfigurationError, UnreachableE
 from sources.kubernetes.events import Events
 from sources.kubernetes.members import Members
 from sources.kubernetes.source import Interest, KubernetesSource
-from sources.kubernetes.status_writer import StatusWriter
+from sources.kubernetes.status_writer import MANAGER, StatusWriter
 from sources.kubernetes.tokens import review
 
 __all__ = [
+    "MANAGER",
     "Api",
     "ApiError",
     "Applier",

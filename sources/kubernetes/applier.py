@@ -1,7 +1,13 @@
 """Keeps objects in a cluster as they are wanted: applies those that differ, deletes those that are wanted no more.
 
-An object is told to be ours by its label. What bears the name of one that is wanted and not the label is somebody
-else's: it is left alone, and said.
+Rules, and everything that decides on a write lives in this file:
+
+1. Whose an object is, its labels say. What bears the name of one that is wanted and is somebody else's is left alone,
+   and said; what nobody has put a name to is taken over while it is as it was seen.
+2. What is not there is made without force: where two make it at the same moment, the field managers differ, and the API
+   server lets the first one have it. What is changed is the object that was seen, and no other of its name.
+3. What another field manager of ours applied (in an earlier version, under another name) it gives up at once; else what
+   is wanted no more would stay.
 """
 
 from __future__ import annotations
@@ -17,8 +23,8 @@ import structlog
 from resources import Key, Object
 from sources.kubernetes.api import Api
 from sources.kubernetes.discovery import Served
-from sources.kubernetes.errors import NOT_FOUND, ApiError, UnreachableError
-from sources.kubernetes.status_writer import MANAGER
+from sources.kubernetes.errors import CONFLICT, NOT_FOUND, ApiError, UnreachableError
+from sources.kubernetes.follower import Told
 
 # Seconds for which the watch may be behind, and between two applications of one form.
 _LAG = 5.0
@@ -35,13 +41,15 @@ _log = structlog.get_logger("infrastructure")
 class Wanted:
     """An object as it is to be. `form` tells one form from another: it is the value of an annotation of it.
 
-    `patience` is how many seconds it has to be wanted before it is made where it is not there.
+    `manager` is the field manager that applies it; `patience` is how many seconds it has to be wanted before it is made
+    where it is not there.
     """
 
     key: Key
     api_version: str
     body: Mapping[str, Any]
     form: str
+    manager: str
     patience: float = 0.0
 
 
@@ -50,19 +58,35 @@ class _Applied:
     """What an object was applied as last, and the version that it then had; `seen` once the watch has told of it."""
 
     form: str
+    uid: str
     version: str
     at: float
     seen: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What bears the name of an object that is wanted, and whose it is; it must have `version` still, if any."""
+
+    whose: str | None
+    uid: str
+    version: str = ""
+
+
+def _pinned(body: Mapping[str, Any], found: _Found) -> Mapping[str, Any]:
+    """Return a body that the API server takes for the object that was found, and for no other of its name."""
+    pins = {"uid": found.uid, **({"resourceVersion": found.version} if found.version else {})}
+    return {**body, "metadata": {**body["metadata"], **pins}}
+
+
 class Applier:
     """Applies objects, one after another.
 
-    there: the objects that bear our label, as they were last seen. version: of the key's object, as it was last seen; a
-    version that is not the one that was applied may be somebody's change, and is applied again, which changes nothing
-    where it was none. served: how the kind of a key is served. form: the
-    annotation that has an object's form. label: ours, and its value. linger: how many seconds an object stays that is
-    wanted no more.
+    there: the objects that are ours or may become so, as they were last seen. told: what was last seen of the key's
+    object; a version that is not the one that was applied may be somebody's change, and is applied again, which changes
+    nothing where it was none. served: how the kind of a key is served. whose: says that an object with these labels is
+    somebody else's ("is not ..."), "" where it is ours, None where they do not say. managers: what we are and were.
+    linger: how many seconds an object stays that is wanted no more.
     """
 
     def __init__(
@@ -70,18 +94,18 @@ class Applier:
         api: Api,
         *,
         there: Callable[[], Mapping[Key, Object]],
-        version: Callable[[Key], str],
+        told: Callable[[Key], Told | None],
         served: Callable[[Key], Served | None],
-        form: str,
-        label: tuple[str, str],
+        whose: Callable[[Mapping[str, str]], str | None],
+        managers: frozenset[str],
         linger: Callable[[Object], float] = lambda _: 0.0,
     ) -> None:
         self._api = api
         self._there = there
-        self._version = version
+        self._told = told
         self._served = served
-        self._form = form
-        self._label = label
+        self._whose = whose
+        self._managers = managers
         self._linger = linger
         self._wanted: dict[Key, Wanted] = {}
         self._since: dict[Key, float] = {}
@@ -93,7 +117,7 @@ class Applier:
         self.problems: dict[Key, str] = {}
 
     def want(self, objects: Iterable[Wanted], keep: Callable[[Object], bool]) -> None:
-        """Take what is to be there from here on; what bears our label beside it goes, unless `keep` says otherwise."""
+        """Take what is to be there from here on; what is ours beside it goes, unless `keep` says otherwise."""
         now = asyncio.get_running_loop().time()
         self._wanted = {each.key: each for each in objects}
         self._since = {key: self._since.get(key, now) for key in self._wanted}
@@ -168,6 +192,10 @@ class Applier:
             return True
         return self._version(wanted.key) != applied.version and self._later(age, _INTERVAL)
 
+    def _version(self, key: Key) -> str:
+        told = self._told(key)
+        return told.resource_version if told is not None else ""
+
     def _later(self, age: float, wait: float) -> bool:
         """Whether the time to act has come; looks again when it has."""
         if age < wait:
@@ -180,10 +208,13 @@ class Applier:
             return True
         path = served.path(key.namespace, key.name)
         try:
-            if key not in self._there() and await self._is_foreign(path):
-                self._complain(key, f"{key}: is there already and is not Pointsman's: it is left alone")
+            found = await self._find(key, path)
+            if found is not None and found.whose:
+                self._complain(key, f"{key}: is there already and {found.whose}: it is left alone")
                 return False
-            answer = orjson.loads(await self._api.apply(path, wanted.body, manager=MANAGER))
+            body = _pinned(wanted.body, found) if found is not None else wanted.body
+            answer = orjson.loads(await self._api.apply(path, body, manager=wanted.manager, force=found is not None))
+            answer = await self._release(path, wanted, answer)
         except ApiError as error:
             if error.status not in _PASSING:
                 self._complain(key, f"{key}: cannot be made: {error.message or error.reason}")
@@ -191,23 +222,42 @@ class Applier:
         except UnreachableError:
             return False
         self._settled(key)
-        version = str(answer["metadata"].get("resourceVersion") or "")
+        metadata = answer["metadata"]
+        version = str(metadata.get("resourceVersion") or "")
         before = self._version(key)
-        self._applied[key] = _Applied(wanted.form, version, asyncio.get_running_loop().time())
+        self._applied[key] = _Applied(
+            wanted.form, metadata.get("uid") or "", version, asyncio.get_running_loop().time()
+        )
         if before != version:
             _log.info("object applied", object=str(key))
         return True
 
-    async def _is_foreign(self, path: str) -> bool:
-        """Whether something bears the name that has not our label: a watch by label does not tell."""
+    async def _find(self, key: Key, path: str) -> _Found | None:
+        """Return what bears the name: as the watch told it, or else as it is, for a watch by label does not tell."""
+        item, told, applied = self._there().get(key), self._told(key), self._applied.get(key)
+        # After it went, another may have made one, of which `there` does not tell yet.
+        same = told is not None and (applied is None or applied.uid == told.uid)
+        if told is not None and same and item is not None and self._whose(item.metadata.labels) == "":
+            return _Found("", told.uid)
         try:
-            item = orjson.loads(await self._api.get(path))
+            metadata = orjson.loads(await self._api.get(path))["metadata"]
         except ApiError as error:
             if error.status == NOT_FOUND:
-                return False
+                return None
             raise
-        label, value = self._label
-        return bool((item["metadata"].get("labels") or {}).get(label) != value)
+        whose = self._whose(metadata.get("labels") or {})
+        # One that nobody has put a name to may be taken over by another at this moment.
+        return _Found(whose, metadata["uid"], metadata["resourceVersion"] if whose is None else "")
+
+    async def _release(self, path: str, wanted: Wanted, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Have the field managers that we were before give up what they applied; return the object after that."""
+        entries = answer["metadata"].get("managedFields") or ()
+        names = {each.get("manager") for each in entries if each.get("operation") == "Apply"}
+        for name in sorted(self._managers & names - {wanted.manager}):
+            metadata = {"name": wanted.key.name, "namespace": wanted.key.namespace, "uid": answer["metadata"]["uid"]}
+            body = {"apiVersion": wanted.api_version, "kind": wanted.key.kind, "metadata": metadata}
+            answer = orjson.loads(await self._api.apply(path, body, manager=name))
+        return answer
 
     def _complain(self, key: Key, text: str) -> None:
         if self.problems.get(key) != text:
@@ -227,9 +277,16 @@ class Applier:
         served = self._served(key)
         if served is None:
             return True
+        applied, told = self._applied.get(key), self._told(key)
+        uid = applied.uid if applied is not None else told.uid if told is not None else ""
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid} if uid else {}}
         try:
-            await self._api.delete(served.path(key.namespace, key.name), {"propagationPolicy": "Background"})
+            await self._api.delete(served.path(key.namespace, key.name), options)
         except ApiError as error:
+            if error.status == CONFLICT:
+                # Another one of its name.
+                self._applied.pop(key, None)
+                return False
             if error.status != NOT_FOUND:
                 _log.warning("object not deleted", object=str(key), reason=str(error))
                 return False

@@ -207,7 +207,7 @@ class Release:
 
 @pytest.fixture
 def release(helm: None, apis: Cluster) -> Iterator[Release]:
-    """A cluster without another controller: each would take the other's Envoys for leftovers."""
+    """A cluster without another controller: statuses that it had written already, this one would not write."""
     del helm
     others = list(Controller.running)
     for other in others:

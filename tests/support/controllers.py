@@ -41,16 +41,22 @@ class Controller:
 
     running: ClassVar[set["Controller"]] = set()
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, folder: Path, *, names: Sequence[str] = NAMES, xds: str = XDS, admin: str = ADMIN
+    ) -> None:
         self.cluster = cluster
+        self.admin = admin
+        self._names = names
+        self._xds = xds
         self._log = folder / "controller.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, options: Sequence[str] = ()) -> None:
         """Start it; it is ready when the cluster has been read."""
-        command = [*cluster_images.PROGRAM, "controller", "--xds", XDS, "--admin", ADMIN, "--advertise", XDS]
+        command = [*cluster_images.PROGRAM, "controller", "--xds", self._xds, "--admin", self.admin]
+        command += ["--advertise", self._xds]
         command += ["--envoy-image", cluster_images.ENVOY, "--image", cluster_images.POINTSMAN, *options]
-        for name in NAMES:
+        for name in self._names:
             command += ["--controller-name", name]
         with self._log.open("ab") as log:
             self._process = self.cluster.popen(command, log)
@@ -64,11 +70,6 @@ class Controller:
             self._process.wait(30)
             self._process = None
             Controller.running.discard(self)
-
-    @property
-    def admin(self) -> str:
-        """Where its admin endpoint is."""
-        return ADMIN
 
     @property
     def memory(self) -> int:
@@ -85,13 +86,13 @@ class Controller:
     def ready(self) -> bool:
         """Whether it has read the cluster."""
         try:
-            return "ready" in self.cluster.run(["curl", "-sf", "-m", "2", f"http://{ADMIN}/readyz"])
+            return "ready" in self.cluster.run(["curl", "-sf", "-m", "2", f"http://{self.admin}/readyz"])
         except RuntimeError:
             return False
 
     def status(self) -> dict[str, Any]:
         """What /status says."""
-        found: dict[str, Any] = json.loads(self.cluster.run(["curl", "-sf", "-m", "10", f"http://{ADMIN}/status"]))
+        found: dict[str, Any] = json.loads(self.cluster.run(["curl", "-sf", "-m", "10", f"http://{self.admin}/status"]))
         return found
 
     def until(self, holds: Callable[[], bool], seconds: float = PATIENCE) -> float:

@@ -15,6 +15,7 @@ from translators.settings import Settings
 
 def gateway_needs(meaning: Meaning, settings: Settings) -> Iterator[GatewayNeeds]:
     """Yield what each Gateway asks for, and each class whose Gateways share Envoys."""
+    controllers = {each.item.key.name: each.item.spec.controller_name for each in meaning.classes}
     shared = {each.of.item.key.name for each in meaning.shared}
     for state in meaning.gateway_states:
         gateway = state.gateway
@@ -24,7 +25,9 @@ def gateway_needs(meaning: Meaning, settings: Settings) -> Iterator[GatewayNeeds
         ports = sorted({each.port for each in gateway.spec.listeners})
         bound = {port: settings.place(name, port).port for port in ports}
         addresses = state.addresses.usable
-        yield GatewayNeeds(gateway, state.proxy, bound, addresses, sound=state.refusal is None)
+        controller = controllers.get(gateway.spec.gateway_class_name, "")
+        sound = state.refusal is None
+        yield GatewayNeeds(gateway, state.proxy, bound, addresses, sound=sound, controller=controller)
     for each in meaning.shared:
         if each.gateways:
             places = bound_ports((state.gateway for state in each.gateways), settings)
@@ -36,6 +39,7 @@ def gateway_needs(meaning: Meaning, settings: Settings) -> Iterator[GatewayNeeds
                 asked,
                 sound=any(state.refusal is None for state in each.gateways),
                 home=each.of.home,
+                controller=each.of.item.spec.controller_name,
             )
 
 
@@ -43,9 +47,12 @@ def picker_needs(meaning: Meaning) -> Iterator[PickerNeeds]:
     """Yield our pickers that have Services, each with the pools that it is for."""
     seats: dict[str, ir.Picker] = {}
     found: dict[str, dict[Key, AnyPool]] = {}
+    controllers: dict[str, str] = {}
     for each in meaning.seated:
         for seat in each.meaning.seats:
             seats[seat.cluster] = seat
             found.setdefault(seat.cluster, {})[each.pool.key] = each.pool
+            controllers[seat.cluster] = min(each.controller, controllers.get(seat.cluster, each.controller))
     for cluster in sorted(seats):
-        yield PickerNeeds(seats[cluster], tuple(found[cluster][key] for key in sorted(found[cluster])))
+        pools = tuple(found[cluster][key] for key in sorted(found[cluster]))
+        yield PickerNeeds(seats[cluster], pools, controllers[cluster])

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from resources import Key, Object
+from translators.controllers import CONTROLLER_LABEL, label_of
 from translators.infrastructure.patches import merge_patch
 
 Json = dict[str, Any]
@@ -50,10 +51,11 @@ class Infrastructure:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """What an object is made for: `uid` is the API server's."""
+    """What an object is made for: `uid` is the API server's, `controller` the controllerName that it is ours by."""
 
     object: Object
     uid: str
+    controller: str = ""
 
     @property
     def reference(self) -> Json:
@@ -81,6 +83,11 @@ class Made:
         """The hash of the form."""
         return str(self.body["metadata"]["annotations"][HASH_ANNOTATION])
 
+    @property
+    def controller(self) -> str:
+        """The controllerName that it is made for, as its label has it."""
+        return str(self.body["metadata"]["labels"].get(CONTROLLER_LABEL, ""))
+
 
 def made(
     api_version: str,
@@ -95,7 +102,10 @@ def made(
     patch: Mapping[str, Any] | None = None,
 ) -> Made:
     """Return an object with its labels and its owners, patched (RFC 7386); it goes when the last of them has gone."""
-    metadata: Json = {"name": name, "namespace": namespace, "labels": {**labels, MANAGED_BY_LABEL: MANAGED_BY}}
+    marks = {MANAGED_BY_LABEL: MANAGED_BY}
+    if owners[0].controller:
+        marks[CONTROLLER_LABEL] = label_of(owners[0].controller)
+    metadata: Json = {"name": name, "namespace": namespace, "labels": {**labels, **marks}}
     metadata["annotations"] = dict(annotations)
     # An owner in another namespace does not count (meta/v1, OwnerReference).
     references = [each.reference for each in owners if each.object.key.namespace in {"", namespace} and each.uid]
@@ -107,7 +117,7 @@ def made(
         # What tells that the object is ours is no matter of patches.
         body |= {"apiVersion": api_version, "kind": kind}
         body["metadata"] |= {"name": name, "namespace": namespace}
-        body["metadata"].setdefault("labels", {})[MANAGED_BY_LABEL] = MANAGED_BY
+        body["metadata"].setdefault("labels", {}).update(marks)
     digest = blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=_HASH_BYTES).hexdigest()
     body["metadata"].setdefault("annotations", {})[HASH_ANNOTATION] = digest
     group = api_version.rpartition("/")[0]

@@ -20,7 +20,7 @@ class GatewayNeeds:
 
     ports: for each port the one that Envoy binds. addresses: the Service's own.
     sound: whether its parameters are right; what was made for it stays as it is while they are not. home: the namespace
-    of the Envoys of a GatewayClass.
+    of the Envoys of a GatewayClass. controller: the controllerName that all of it is made for.
     """
 
     owner: Gateway | GatewayClass
@@ -29,6 +29,7 @@ class GatewayNeeds:
     addresses: tuple[str, ...]
     sound: bool
     home: str = ""
+    controller: str = ""
 
     @property
     def part(self) -> str:
@@ -43,23 +44,37 @@ class GatewayNeeds:
 
 @dataclass(frozen=True, slots=True)
 class PickerNeeds:
-    """A picker of ours, and the pools that it is for."""
+    """A picker of ours, the pools that it is for, and the controllerName that it is made for."""
 
     seat: ir.Picker
     pools: tuple[AnyPool, ...]
+    controller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What is to be there. untouched: the labels of what was made for a Gateway or a class, and stays as it is."""
+    """What is to be there.
+
+    untouched: the labels of what was made for a Gateway or a class, and stays as it is. owners: those of what is made
+    for all Gateways and classes that are ours.
+    """
 
     objects: tuple[Made, ...]
     untouched: frozenset[tuple[tuple[str, str], ...]]
+    owners: frozenset[tuple[tuple[str, str], ...]]
 
     def keeps(self, item: Object) -> bool:
         """Whether something stays as it is that was made, because the parameters of what it was made for are wrong."""
-        labels = item.metadata.labels
-        return any(all(labels.get(name) == value for name, value in each) for each in self.untouched)
+        return _has_one_of(item, self.untouched)
+
+    def is_for_ours(self, item: Object) -> bool:
+        """Whether something was made for a Gateway or a class that is ours."""
+        return _has_one_of(item, self.owners)
+
+
+def _has_one_of(item: Object, selectors: Iterable[tuple[tuple[str, str], ...]]) -> bool:
+    labels = item.metadata.labels
+    return any(all(labels.get(name) == value for name, value in each) for each in selectors)
 
 
 def provision(
@@ -70,15 +85,17 @@ def provision(
 ) -> Provision:
     """Return what is to be there; `uids` are those that the API server has for Gateways and pools."""
     objects: list[Made] = []
-    untouched = set()
+    untouched, ours = set(), set()
     for each in gateways:
+        selector = tuple(selector_of(each.owner).items())
+        ours.add(selector)
         if not each.sound:
-            untouched.add(tuple(selector_of(each.owner).items()))
+            untouched.add(selector)
             continue
-        owner = Owner(each.owner, uids.get(each.owner.key, ""))
+        owner = Owner(each.owner, uids.get(each.owner.key, ""), each.controller)
         place = each.place(infrastructure.namespace)
         objects += envoys_of(owner, each.part, place, each.proxy, each.ports, each.addresses, infrastructure)
     for picker in pickers:
-        owners = [Owner(pool, uids.get(pool.key, "")) for pool in picker.pools]
+        owners = [Owner(pool, uids.get(pool.key, ""), picker.controller) for pool in picker.pools]
         objects += pickers_of(picker.seat, owners, infrastructure)
-    return Provision(tuple(objects), frozenset(untouched))
+    return Provision(tuple(objects), frozenset(untouched), frozenset(ours))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from resources import GATEWAY_GROUP, Gateway, HTTPRoute, Listener, ParentReference
+from resources import Gateway, HTTPRoute, Listener, ParentReference
 from translators import ir
 from translators.resolve import hostnames
 from translators.resolve.index import Index
 from translators.resolve.listeners import ACCEPTED, allows
-
-Name = tuple[str, str]
-"""A Gateway's namespace and name."""
+from translators.resolve.parents import Name, parent_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +31,6 @@ class Attached:
     ref: ParentReference
     attachments: tuple[Attachment, ...]
     problem: ir.Problem | None
-
-
-def parent_of(route: HTTPRoute, ref: ParentReference) -> Name | None:
-    """Return the Gateway that a reference means, or None when it means no Gateway."""
-    if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
-        return None
-    return (ref.namespace or route.key.namespace, ref.name)
 
 
 def attach(index: Index, route: HTTPRoute, ours: Mapping[Name, Gateway]) -> Iterator[Attached]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from resources import BackendTrafficPolicy, ClientTrafficPolicy, Gateway, GatewayClass, Key, World
 from translators import ir
+from translators.controllers import principal_of
 from translators.memo import Memo
 from translators.parts import part_of_class
 from translators.resolve import declared
 from translators.resolve.addresses import Addresses, address_problem, addresses_of
-from translators.resolve.attachment import Name
 from translators.resolve.backends import Backends
 from translators.resolve.index import Index, age
 from translators.resolve.listeners import states_of
@@ -20,6 +20,8 @@ from translators.resolve.meaning import GatewayState, Meaning, PoolState, Seated
 from translators.resolve.merging import Claims, Member, merged, with_conflicts
 from translators.resolve.parameters import ClassState, problem_of_gateway, proxy_of_gateway, state_of_class
 from translators.resolve.parameters import notices as parameter_notices
+from translators.resolve.parents import Name
+from translators.resolve.pickers import is_picked_for_by_another
 from translators.resolve.policies import NOT_BUILT, states
 from translators.resolve.pool_kinds import all_pools
 from translators.resolve.pools import advice_on
@@ -33,7 +35,7 @@ from translators.settings import Settings
 def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
     """Return the meaning of a World."""
     book = memo.place(RouteBook)
-    index, backends = book.index_of(world, picker_services=settings.picker_services)
+    index, backends = book.index_of(world, picker_services=settings.picker_services, controllers=settings.controllers)
     classes = tuple(
         state_of_class(world, each, settings)
         for each in world.all(GatewayClass).values()
@@ -70,6 +72,14 @@ def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
         gateway_states.append(GatewayState(gateway, found, attached, refusal, proxy, places))
         if proxy is not None and not settings.deploys:
             notices += parameter_notices(proxy)
+    strange = _strange(book.routes, ours, index.others)
+    pool_states = _pool_states(index, backends, book.routes, ours, strange)
+    names = {f"{state.gateway.key.namespace}/{state.gateway.key.name}": _class_of(state) for state in gateway_states}
+    controllers = {
+        name: by_name[of].item.spec.controller_name if of in by_name else principal_of(settings.controllers)
+        for name, of in names.items()
+    }
+    reached = {each.pool.key: [controllers[name] for name in each.parents] for each in pool_states if each.parents}
     alone = [each for each, state in zip(gateways, gateway_states, strict=True) if _class_of(state) not in claims]
     return Meaning(
         gateways=tuple(gateways),
@@ -77,8 +87,8 @@ def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
         shared=tuple(_shared(by_name[name], gateway_states) for name in claims),
         gateway_states=tuple(gateway_states),
         route_states=book.states,
-        pool_states=_pool_states(world, backends, book.routes, ours),
-        seated=tuple(_seated(world, backends)),
+        pool_states=pool_states,
+        seated=tuple(_seated(world, backends, strange, reached, principal_of(settings.controllers))),
         declared_states=(*declared.states(index), *traffic_states(index)),
         policy_states=states(index),
         strays=tuple(_strays(index, book.orphans, settings)),
@@ -128,25 +138,51 @@ def _strays(index: Index, orphans: Iterable[ResolvedRoute], settings: Settings) 
             yield from ((route.route.key, problem) for problem in route.orphan)
 
 
-def _seated(world: World, backends: Backends) -> Iterator[SeatedPool]:
+def _strange(routes: Iterable[ResolvedRoute], ours: Mapping[Name, Gateway], others: frozenset[Name]) -> frozenset[Key]:
+    """Return the pools that routes of other controllers' Gateways refer to, and none of a Gateway of ours."""
+    if not others:
+        return frozenset()
+    theirs: set[Key] = set()
+    reached: set[Key] = set()
+    for route in routes:
+        if route.pools:
+            if any(name in ours for name in route.parents):
+                reached.update(route.pools)
+            elif not others.isdisjoint(route.parents):
+                theirs.update(route.pools)
+    return frozenset(theirs - reached)
+
+
+def _seated(
+    world: World, backends: Backends, strange: frozenset[Key], reached: Mapping[Key, Iterable[str]], principal: str
+) -> Iterator[SeatedPool]:
     for pool in all_pools(world):
+        if pool.key in strange:
+            continue
         found = backends.pool(pool)
         if isinstance(found, ir.Pool) and found.seat is not None:
             clusters = (found.cluster, *((found.prefill_cluster,) if found.split else ()))
-            yield SeatedPool(pool, found, tuple(backends.assignments[cluster] for cluster in clusters))
+            assignments = tuple(backends.assignments[cluster] for cluster in clusters)
+            yield SeatedPool(pool, found, assignments, min(reached.get(pool.key, (principal,))))
 
 
 def _pool_states(
-    world: World, backends: Backends, routes: Iterable[ResolvedRoute], ours: Iterable[Name]
+    index: Index,
+    backends: Backends,
+    routes: Iterable[ResolvedRoute],
+    ours: Iterable[Name],
+    strange: frozenset[Key],
 ) -> tuple[PoolState, ...]:
     users: dict[Key, set[Name]] = defaultdict(set)
     for route in routes:
         for key in route.pools:
             users[key].update(route.gateways)
     result = []
-    for pool in all_pools(world):
+    for pool in all_pools(index.world):
         found = backends.pool(pool)
-        problems = (found,) if isinstance(found, ir.Problem) else advice_on(pool)
+        problems: tuple[ir.Problem, ...] = (found,) if isinstance(found, ir.Problem) else advice_on(pool)
         parents = tuple("/".join(name) for name in ours if name in users[pool.key])
+        if pool.key in strange or (not parents and is_picked_for_by_another(index, pool)):
+            problems = ()
         result.append(PoolState(pool, parents, problems))
     return tuple(result)

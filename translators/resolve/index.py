@@ -27,6 +27,7 @@ from resources import (
     XInferenceModelRewrite,
     XInferenceObjective,
 )
+from translators.controllers import gateways_of_others, is_of_another
 from translators.resolve.pool_kinds import all_pools, labels_of
 
 P = TypeVar("P", ClientTrafficPolicy, BackendTrafficPolicy)
@@ -64,12 +65,15 @@ def age(item: Object) -> Age:
 class Index:
     """One World and its look-up tables.
 
-    picker_services: whether our pickers have Services (Settings). labelled: by the labels that pools select by.
+    picker_services: whether our pickers have Services; controllers: our names (both of Settings). others: the Gateways
+    of other controllers, namespace and name. labelled: by the labels that pools select by.
     known_at: the Services of our pickers that know a pool, by name.
     """
 
     world: World
     picker_services: bool
+    controllers: frozenset[str] | None
+    others: frozenset[tuple[str, str]]
     models: Mapping[PoolKey, tuple[InferenceModel, ...]]
     objectives: Mapping[PoolKey, tuple[AnyObjective, ...]]
     rewrites: Mapping[PoolKey, tuple[AnyRewrite, ...]]
@@ -83,7 +87,7 @@ class Index:
     backend_policies: Mapping[TargetKey, tuple[BackendTrafficPolicy, ...]]
 
     @classmethod
-    def of(cls, world: World, *, picker_services: bool = False) -> Index:
+    def of(cls, world: World, *, picker_services: bool = False, controllers: frozenset[str] | None = None) -> Index:
         """Arrange a World."""
         objectives: list[AnyObjective] = [
             *world.all(InferenceObjective).values(),
@@ -114,6 +118,8 @@ class Index:
         return cls(
             world=world,
             picker_services=picker_services,
+            controllers=controllers,
+            others=gateways_of_others(world, controllers),
             models=_by_pool(world.all(InferenceModel).values()),
             objectives=_by_pool(objectives),
             rewrites=_by_pool(rewrites),
@@ -122,7 +128,7 @@ class Index:
             pods={key: tuple(items) for key, items in pods.items()},
             labelled={key: tuple(items) for key, items in labelled.items()},
             grants={key: tuple(items) for key, items in grants.items()},
-            known_at=_known_at(world) if picker_services else {},
+            known_at=_known_at(world, controllers) if picker_services else {},
             client_policies=_by_target(world.all(ClientTrafficPolicy).values()),
             backend_policies=_by_target(world.all(BackendTrafficPolicy).values()),
         )
@@ -153,10 +159,11 @@ class Index:
         )
 
 
-def _known_at(world: World) -> Mapping[PoolKey, tuple[Service, ...]]:
+def _known_at(world: World, controllers: frozenset[str] | None) -> Mapping[PoolKey, tuple[Service, ...]]:
     found: dict[PoolKey, list[Service]] = defaultdict(list)
     for (namespace, _), service in world.all(Service).items():
-        if service.metadata.labels.get(OWN_PICKER_LABEL) == "true":
+        labels = service.metadata.labels
+        if labels.get(OWN_PICKER_LABEL) == "true" and not is_of_another(labels, controllers):
             for pool in service.metadata.annotations.get(PICKS_FOR_ANNOTATION, "").split():
                 group, _, name = pool.partition("/")
                 found[group, namespace, name].append(service)

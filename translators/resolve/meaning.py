@@ -87,11 +87,15 @@ class PoolState:
 
 @dataclass(frozen=True, slots=True)
 class SeatedPool:
-    """A pool of our own picker where that has a Service, whether or not a route leads to it; and its endpoints."""
+    """A pool of our own picker where that has a Service, whether or not a route leads to it; and its endpoints.
+
+    controller: the controllerName that the picker is made for.
+    """
 
     pool: AnyPool
     meaning: ir.Pool
     assignments: tuple[ir.Assignment, ...]
+    controller: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resources import EXTENSION_PORT, OWN_PICKER_LABEL, EndpointPickerRef, InferencePool, Service
 from translators import ir
+from translators.controllers import CONTROLLER_LABEL, is_of_another
 from translators.names import service_name
 from translators.resolve.endpoints import endpoints_of_service
 from translators.resolve.index import Index
@@ -31,8 +32,10 @@ def picker_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
     service = index.world.get(Service, pool.key.namespace, ref.name)
     if service is None and isinstance(pool, InferencePool):
         return _problem(pool, f"Service {pool.key.namespace}/{ref.name} does not exist")
-    if service is None or _is_ours(service):
+    if service is None or _is_ours(index, service):
         return None
+    if _is_of_another_pointsman(index, service):
+        return _taken(pool, service)
     return _foreign(pool, ref, service)
 
 
@@ -44,9 +47,11 @@ def seat_of(index: Index, pool: AnyPool) -> ir.Picker | ir.Problem | None:
     if not index.picker_services:
         return None
     ref = picker_ref_of(pool)
-    name = ref.name if ref is not None else service_name(f"{pool.key.name}{PICKER_SUFFIX}")
+    name = _service_of(pool)
     service = index.world.get(Service, pool.key.namespace, name)
-    if service is not None and not _is_ours(service):
+    if service is not None and not _is_ours(index, service):
+        if _is_of_another_pointsman(index, service):
+            return _taken(pool, service)
         text = f"{service.key} is in the way of the pool's picker and is not Pointsman's: give the pool a reference"
         return _problem(pool, text)
     number = _port(ref) if ref is not None else None
@@ -77,13 +82,37 @@ def stand_in_of(index: Index, pool: AnyPool) -> ir.Picker | None:
     """
     name = service_name(f"{pool.key.name}{STAND_IN_SUFFIX}")
     service = index.world.get(Service, pool.key.namespace, name)
-    if not index.picker_services or (service is not None and not _is_ours(service)):
+    if not index.picker_services or (service is not None and not _is_ours(index, service)):
         return None
     return ir.Picker(pool.key.namespace, name, EXTENSION_PORT, str(pool.key), ours=True)
 
 
-def _is_ours(service: Service) -> bool:
-    return service.metadata.labels.get(OWN_PICKER_LABEL) == "true"
+def is_picked_for_by_another(index: Index, pool: AnyPool) -> bool:
+    """Whether the Service of a pool's picker is that of another controller's picker."""
+    service = index.world.get(Service, pool.key.namespace, _service_of(pool))
+    return service is not None and _is_of_another_pointsman(index, service)
+
+
+def _service_of(pool: AnyPool) -> str:
+    """Return the Service of a pool's picker: the one that it names, or one that is named after it."""
+    ref = picker_ref_of(pool)
+    return ref.name if ref is not None else service_name(f"{pool.key.name}{PICKER_SUFFIX}")
+
+
+def _is_ours(index: Index, service: Service) -> bool:
+    labels = service.metadata.labels
+    return labels.get(OWN_PICKER_LABEL) == "true" and not is_of_another(labels, index.controllers)
+
+
+def _is_of_another_pointsman(index: Index, service: Service) -> bool:
+    labels = service.metadata.labels
+    return labels.get(OWN_PICKER_LABEL) == "true" and is_of_another(labels, index.controllers)
+
+
+def _taken(pool: AnyPool, service: Service) -> ir.Problem:
+    whose = service.metadata.labels[CONTROLLER_LABEL]
+    text = f"{service.key} is the picker of another controller ({whose}), and a pool has one picker"
+    return _problem(pool, text)
 
 
 def _foreign(pool: AnyPool, ref: AnyPickerRef, service: Service) -> ir.Picker | ir.Problem:

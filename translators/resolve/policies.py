@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from resources import BackendTrafficPolicy, ClientTrafficPolicy, Gateway, HTTPRoute, Listener
 from translators import ir
 from translators.resolve.index import Index
+from translators.resolve.parents import parent_of
 
 NOT_BUILT = "is known but not built yet"
 _UINT32_MAX = (1 << 32) - 1
@@ -72,10 +73,21 @@ def client_settings(index: Index, gateway: Gateway, listener: Listener) -> Clien
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """How a policy stands to each of its targets: the problem, or None where it governs."""
+    """How a policy stands to each of its targets: the problem, or None where it governs.
+
+    of_others: the numbers of the targets that belong to other controllers, who say how the policy stands to them.
+    """
 
     policy: BackendTrafficPolicy | ClientTrafficPolicy
     targets: tuple[tuple[str, ir.Problem | None], ...] = field(default=())
+    of_others: frozenset[int] = frozenset()
+
+    @property
+    def problems(self) -> tuple[ir.Problem, ...]:
+        """The problems with the targets that are ours."""
+        return tuple(
+            problem for number, (_, problem) in enumerate(self.targets) if problem and number not in self.of_others
+        )
 
 
 def states(index: Index) -> tuple[PolicyState, ...]:
@@ -108,8 +120,23 @@ def states(index: Index) -> tuple[PolicyState, ...]:
             elif policy.unbuilt:
                 problem = ir.Problem("Accepted", "Invalid", NOT_BUILT, ", ".join(policy.unbuilt))
             targets.append((f"{target.kind}/{target.name}", problem))
-        result.append(PolicyState(policy, tuple(targets)))
+        others = frozenset(
+            number
+            for number, target in enumerate(policy.spec.targets)
+            if _belongs_to_others(index, target.kind, (policy.key.namespace, target.name))
+        )
+        result.append(PolicyState(policy, tuple(targets), others))
     return tuple(result)
+
+
+def _belongs_to_others(index: Index, kind: str, name: tuple[str, str]) -> bool:
+    """Whether a target is a Gateway of another controller, or a route on such Gateways alone."""
+    if not index.others or kind == "Gateway":
+        return name in index.others
+    route = index.world.get(HTTPRoute, *name) if kind == "HTTPRoute" else None
+    parents = [] if route is None else [parent for ref in route.spec.parent_refs if (parent := parent_of(route, ref))]
+    there = [each for each in parents if index.world.get(Gateway, *each) is not None]
+    return bool(there) and all(each in index.others for each in there)
 
 
 def _exists(index: Index, kind: str, namespace: str, name: str, section: str | None) -> bool:

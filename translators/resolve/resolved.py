@@ -9,10 +9,11 @@ from typing import NamedTuple
 from resources import GATEWAY_GROUP, Gateway, HTTPRoute, Key, Listener, Namespace, ReferenceGrant
 from translators import ir
 from translators.resolve import hostnames
-from translators.resolve.attachment import Attachment, Name, attach, parent_of
+from translators.resolve.attachment import Attachment, attach
 from translators.resolve.backends import Backends, references_of
 from translators.resolve.index import Age, Index, age
 from translators.resolve.meaning import ParentState, RouteState
+from translators.resolve.parents import Name, parent_of
 from translators.resolve.policies import backend_settings, client_settings
 from translators.resolve.routes import Rule, is_refused, precedence, problems_of, routes_of, rules_of
 
@@ -46,14 +47,16 @@ class ResolvedRoute:
     """What an HTTPRoute means.
 
     needs: the objects on which that depends, whether or not they are there. state: None where none of its parents is
-    ours. gateways: those that it is attached to. counted: the listeners that count it as attached. pools: those that it
-    may refer to, whether or not they can be served. orphan: its problems with parents that are nowhere.
+    ours. parents: the Gateways that it names, whosever and whether or not they are there. gateways: those of ours that
+    it is attached to. counted: the listeners that count it as attached. pools: those that it may refer to, whether or
+    not they can be served. orphan: its problems with parents that are nowhere.
     """
 
     route: HTTPRoute
     name: Name
     age: Age
     needs: frozenset[Key]
+    parents: tuple[Name, ...] = ()
     state: RouteState | None = None
     places: Mapping[Place, tuple[Entry, ...]] = field(default_factory=dict)
     gateways: tuple[Name, ...] = ()
@@ -77,8 +80,10 @@ def resolved(
     """Return what a route means. What is as it was `before` is the same object."""
     name = (route.key.namespace, route.key.name)
     needs, orphan = frozenset(_needs(route)), tuple(_orphan(route, index))
-    if not any(parent_of(route, ref) in ours for ref in route.spec.parent_refs):
-        return ResolvedRoute(route, name, age(route), needs, orphan=orphan)
+    named = tuple(dict.fromkeys(parent for ref in route.spec.parent_refs if (parent := parent_of(route, ref))))
+    pools = tuple(dict.fromkeys(backends.pools_meant(route)))
+    if not any(parent in ours for parent in named):
+        return ResolvedRoute(route, name, age(route), needs, named, pools=pools, orphan=orphan)
     rules = rules_of(route, backends)
     own = problems_of(rules)
     parents: list[ParentState] = []
@@ -94,11 +99,12 @@ def resolved(
         name=name,
         age=age(route),
         needs=needs,
+        parents=named,
         state=before.state if before is not None and before.state == state else state,
         places=_places(route, rules, attachments, served, {} if before is None else before.places),
         gateways=tuple(dict.fromkeys(gateway for gateway, _ in attachments)),
         counted=() if is_refused(rules) else tuple(listeners),
-        pools=tuple(dict.fromkeys(backends.pools_meant(route))),
+        pools=pools,
         orphan=orphan,
     )
 

@@ -19,10 +19,10 @@ from operator import attrgetter
 
 from resources import GATEWAY_GROUP, Gateway, HTTPRoute, Key, Namespace, Service, World
 from translators import ir
-from translators.resolve.attachment import Name
 from translators.resolve.backends import Backends
 from translators.resolve.index import Index, TargetKey
 from translators.resolve.meaning import RouteState
+from translators.resolve.parents import Name
 from translators.resolve.pool_kinds import all_pools
 from translators.resolve.resolved import Entry, On, Place, ResolvedRoute, grants_in, resolved
 
@@ -76,16 +76,18 @@ class RouteBook:
         """The routes that have a parent that is nowhere."""
         return sorted(self._orphans.values(), key=_AGE)
 
-    def index_of(self, world: World, *, picker_services: bool) -> tuple[Index, Backends]:
+    def index_of(
+        self, world: World, *, picker_services: bool, controllers: frozenset[str] | None
+    ) -> tuple[Index, Backends]:
         """Return a World's index and its backends: those of the last World where nothing but HTTPRoutes differs."""
         seen = self._seen
         if (
             seen is not None
-            and seen.index.picker_services == picker_services
+            and (seen.index.picker_services, seen.index.controllers) == (picker_services, controllers)
             and world.differs_only_in(HTTPRoute, seen.index.world)
         ):
             return seen.index.with_routes_of(world), seen.backends
-        index = Index.of(world, picker_services=picker_services)
+        index = Index.of(world, picker_services=picker_services, controllers=controllers)
         return index, Backends(index)
 
     def turn(self, index: Index, backends: Backends, ours: Mapping[Name, Gateway]) -> None:

@@ -15,7 +15,7 @@ from operator import itemgetter
 from resources import Listener
 from translators import ir
 from translators.resolve import hostnames
-from translators.resolve.attachment import Name
+from translators.resolve.parents import Name
 from translators.resolve.resolved import Entry
 from translators.resolve.route_book import Difference, RouteBook
 
