@@ -14,7 +14,7 @@ import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pointsman.addresses import addresses_of
+from pointsman.addresses import addresses_of, is_answered
 from pointsman.admin import Admin
 from pointsman.authority import Authority
 from pointsman.control_plane import ControlPlane
@@ -289,10 +289,13 @@ class Controller:
             self._recall(name, key)
             part = translation.parts.get(name, name)
             addresses = addresses_of(self._plane.world, key, shared=part != name)
+            answered = self._programming.knows(name) or is_answered(self._plane.world, key, shared=part != name)
             origin = self._origin(key, shared=part != name)
             troubles = self._provisioning.problems_of(origin) if self._provisioning is not None else ()
             taken, version = accounts.get(part, ()), versions.get(part, "")
-            wanted[key] = self._programming.describe(name, bodies[key], taken, addresses, troubles, version)
+            wanted[key] = self._programming.describe(
+                name, bodies[key], taken, addresses, troubles, version, answered=answered
+            )
         self._programming.forget_all_but(names)
         return wanted
 

@@ -3,8 +3,9 @@
 Rules, and everything that decides on the condition lives in this file:
 
 1. A Gateway is programmed when every Envoy connected for it, to whichever replica of the controller, has accepted what
-   is published for its generation, and it has an address.  An Envoy that joins later does not change that, nor does a
-   controller that starts.
+   is published for its generation, and it has an address.  The first time an Envoy has to be ready behind that, too:
+   whoever waits for the condition may ask at once.  An Envoy that joins later, or is ready no more, does not change
+   it, nor does a controller that starts.
 2. Until then the condition says what it said of the generation before, of which it bears the number.
 3. Without any Envoy it is pending; what an Envoy refuses makes it false, in the Envoy's words, and so does an object
    that has to be there for it and that cannot be made.
@@ -69,16 +70,18 @@ class Programming:
         addresses: Sequence[Address],
         troubles: Sequence[str] = (),
         version: str = "",
+        *,
+        answered: bool = True,
     ) -> Json:
         """Return a Gateway's status with its addresses, and with `Programmed` as its Envoys have it.
 
         accounts: those of all replicas that its Envoys are connected to. troubles: what of the objects that are made
-        for it could not be made. version: of what is published for it.
+        for it could not be made. version: of what is published for it. answered: whether an Envoy is ready there.
         """
         shown = [{"type": each.kind, "value": each.value} for each in addresses]
         accounts = [each if each.version == version else Account(version, in_sync=False) for each in accounts]
         conditions = [
-            self._programmed_condition(gateway, each, accounts, addresses, troubles)
+            self._programmed_condition(gateway, each, accounts, addresses, troubles, answered=answered)
             if each["type"] == "Programmed"
             else each
             for each in status["conditions"]
@@ -94,6 +97,8 @@ class Programming:
         accounts: Sequence[Account],
         addresses: Sequence[Address],
         troubles: Sequence[str],
+        *,
+        answered: bool,
     ) -> Json:
         if condition["status"] != "True":
             # Nothing of it is served, whatever Envoys there are.
@@ -104,11 +109,11 @@ class Programming:
         if troubles:
             return _false(condition, "NoResources", "; ".join(troubles)[:_MESSAGE_LIMIT])
         generation = condition["observedGeneration"]
-        if accounts and all(each.in_sync for each in accounts):
+        taken_in = bool(accounts) and all(each.in_sync for each in accounts)
+        if taken_in and (answered or gateway in self._programmed):
             self._programmed[gateway] = generation
-        if gateway not in self._programmed:
-            waiting = "waits for its Envoys to take in the configuration" if accounts else "no Envoy is connected yet"
-            return _false(condition, "Pending", waiting)
+        if gateway not in self._programmed and not (taken_in and not addresses):
+            return _false(condition, "Pending", _waiting(accounts, taken_in=taken_in))
         if not addresses:
             return _false(condition, "AddressNotAssigned", "the Service has no address yet")
         return {**condition, "observedGeneration": self._programmed[gateway]}
@@ -116,6 +121,12 @@ class Programming:
 
 def _false(condition: Json, reason: str, message: str) -> Json:
     return {**condition, "status": "False", "reason": reason, "message": message}
+
+
+def _waiting(accounts: Sequence[Account], *, taken_in: bool) -> str:
+    if taken_in:
+        return "no Envoy is ready behind the Service yet"
+    return "waits for its Envoys to take in the configuration" if accounts else "no Envoy is connected yet"
 
 
 def _listener(listener: Json, gateway: Json | None) -> Json:

@@ -146,7 +146,7 @@ class Installation:
             return [each["conditions"][0]["status"] for each in status.get("parents", ())] == ["True"]
 
         self.until(accounted)
-        # Programmed says that Envoys have their configuration; they may not be ready behind the Service yet.
+        # The network may not know yet that an Envoy is ready behind the Service.
         ask = f"curl -s -o /dev/null -w '%{{http_code}}' http://{self.address}/{name} || true"
         self.until(lambda: self.cluster.run(["sh", "-c", ask]) == "200")
 

@@ -34,8 +34,10 @@ def accounts(*clients: ClientStatus) -> list[Account]:
     return [account for name, account in accounts_of(clients, {}).items() if name == NAME]
 
 
-def said(programming: Programming, *clients: ClientStatus, generation: int = 1) -> tuple[str, str, int]:
-    described = programming.describe(NAME, status(generation), accounts(*clients), ADDRESSES)
+def said(
+    programming: Programming, *clients: ClientStatus, generation: int = 1, answered: bool = True
+) -> tuple[str, str, int]:
+    described = programming.describe(NAME, status(generation), accounts(*clients), ADDRESSES, answered=answered)
     (found,) = [each for each in described["conditions"] if each["type"] == "Programmed"]
     # A listener says the same.
     assert described["listeners"][0]["conditions"][0]["status"] == found["status"]
@@ -58,6 +60,19 @@ def test_it_is_programmed_once_every_envoy_has_taken_it_in_and_stays_so() -> Non
     assert said(programming) == ("True", "Programmed", 1)
 
 
+def test_the_first_time_an_envoy_has_to_be_ready_behind_the_address() -> None:
+    programming = Programming()
+    assert said(programming, envoy("a", in_sync=True), answered=False) == ("False", "Pending", 1)
+    described = programming.describe(NAME, status(), accounts(envoy("a", in_sync=True)), ADDRESSES, answered=False)
+    assert described["conditions"][1]["message"] == "no Envoy is ready behind the Service yet"
+    # Ready alone is not enough.
+    assert said(programming, envoy("a", in_sync=False), answered=True) == ("False", "Pending", 1)
+    assert said(programming, envoy("a", in_sync=True), answered=True) == ("True", "Programmed", 1)
+    # One that is ready no more does not turn it, and other generations need none.
+    assert said(programming, envoy("a", in_sync=True), answered=False) == ("True", "Programmed", 1)
+    assert said(programming, envoy("a", in_sync=True), answered=False, generation=2) == ("True", "Programmed", 2)
+
+
 def test_a_new_generation_is_said_when_it_is_taken_in() -> None:
     programming = Programming()
     said(programming, envoy("a", in_sync=True))
@@ -78,7 +93,7 @@ def test_a_refusal_makes_it_false_and_names_the_object() -> None:
 
 
 def test_without_an_address_it_is_not_programmed() -> None:
-    described = Programming().describe(NAME, status(), accounts(envoy("a", in_sync=True)), ())
+    described = Programming().describe(NAME, status(), accounts(envoy("a", in_sync=True)), (), answered=False)
     assert (described["addresses"], described["conditions"][1]["reason"]) == ([], "AddressNotAssigned")
     described = Programming().describe(NAME, status(), accounts(envoy("a", in_sync=True)), ADDRESSES)
     assert described["addresses"] == [{"type": "IPAddress", "value": "192.0.2.1"}]
@@ -124,3 +139,4 @@ def test_a_controller_that_starts_remembers_what_is_written() -> None:
     other = Programming()
     other.recall(NAME, {"conditions": [condition("Programmed", 3, "False", "Pending")]})
     assert not other.knows(NAME)
+    assert said(programming, envoy("a", in_sync=True), generation=4, answered=False) == ("True", "Programmed", 4)
