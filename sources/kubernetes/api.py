@@ -29,7 +29,8 @@ JSON = "application/json"
 
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 # Seconds for a request that is not a watch; and between two bytes of a watch. An API server sends a bookmark about once
-# a minute: a silence longer than that is a connection that died without a word.
+# a minute, though none of a kind that has not changed since it started. A longer silence is that, or a connection that
+# died without a word.
 _PATIENCE = 30.0
 _SILENCE = 75.0
 _CONNECT = 5.0
@@ -39,14 +40,17 @@ _CONNECTIONS = 200
 class Api:
     """One API server, as one user."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, silence: float = _SILENCE) -> None:
         self._client = client
+        self._silence = silence
 
     @classmethod
-    async def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Self:
+    async def connect(
+        cls, kubeconfig: Path | None = None, context: str | None = None, silence: float = _SILENCE
+    ) -> Self:
         """Read a kubeconfig, by default KUBECONFIG's or ~/.kube/config; in a pod its service account instead.
 
-        Raises ConfigurationError. Nothing is sent yet.
+        silence: seconds after which a watch that says nothing ends. Raises ConfigurationError. Nothing is sent yet.
         """
         configuration = Configuration(connection_pool_maxsize=_CONNECTIONS)
         try:
@@ -59,7 +63,7 @@ class Api:
                 )
         except (ConfigException, OSError, ValueError) as error:
             raise ConfigurationError(f"no cluster: {str(error).strip().rstrip('.')}") from None
-        return cls(ApiClient(configuration))
+        return cls(ApiClient(configuration), silence)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -92,15 +96,17 @@ class Api:
             return await response.read()
 
     async def watch(self, path: str, query: Query, *, accept: str = JSON) -> AsyncIterator[bytes]:
-        """Yield the lines of a watch until the server ends it. Raises ApiError, UnreachableError."""
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
+        """Yield the lines of a watch until the server ends it, or falls silent. Raises ApiError, UnreachableError."""
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=self._silence)
         async with self._request("GET", path, {**query, "watch": "1"}, accept=accept, limits=limits) as response:
             rest = b""
-            async for chunk in response.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    if line:
-                        yield line
+            # Whoever watches goes on from where it was, over another connection.
+            with suppress(aiohttp.SocketTimeoutError):
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        if line:
+                            yield line
 
     @asynccontextmanager
     async def _request(

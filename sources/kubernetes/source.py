@@ -181,6 +181,9 @@ class _Watcher:
         self.follower = Follower(
             interest.kind, keeps_status=interest.keeps_status, keep=interest.keep, bare=interest.bare
         )
+        # How many attempts have failed since the API server last said anything.
+        self._failed = 0
+        self._away = False
         # What a user has to mend before this kind can be read.
         self.trouble = ""
 
@@ -191,20 +194,23 @@ class _Watcher:
 
     async def run(self) -> None:
         """List and watch, for ever."""
-        attempt = 0
         while True:
             served = await self._source.catalog.wait_for(self.interest.kind)
             try:
                 await self._follow(served)
-                attempt = 0
+                self._failed, self._away = 0, False
             except ApiError as error:
-                attempt = 0 if error.status == GONE and self.follower.listed else attempt + 1
-                await self._suffer(served, error, attempt)
+                # One that is back and refuses at first, as it does while it starts, is soon asked again.
+                back, self._away = self._away, False
+                settled = back or (error.status == GONE and self.follower.listed)
+                self._failed = 0 if settled else self._failed + 1
+                await self._suffer(served, error, self._failed)
             except UnreachableError as error:
-                attempt += 1
-                if attempt == 1:
+                self._away = True
+                self._failed += 1
+                if self._failed == 1:
                     _log.warning("watch interrupted", kind=self.interest.kind.KIND, reason=str(error))
-                await self._source.pause(attempt)
+                await self._source.pause(self._failed)
 
     async def _follow(self, served: Served) -> None:
         path = served.path(self._namespace)
@@ -222,6 +228,7 @@ class _Watcher:
         async for line in self._source.api.watch(path, query):
             before = len(self.follower.problems), len(self.follower.ignored)
             changes = self.follower.event(line)
+            self._failed, self._away = 0, False
             if changes or before != (len(self.follower.problems), len(self.follower.ignored)):
                 self._source.take(changes, self.follower.retold)
             else:
