@@ -4,7 +4,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pointsman.authority import Authority
 from pointsman.control_plane import ControlPlane
 from pointsman.doorkeeper import Accounts, Doorkeeper, Refusals
 from pointsman.failure import Failure
-from pointsman.heap import staying
+from pointsman.heap import gathering
 from pointsman.identities import Identities
 from pointsman.interests import interests
 from pointsman.noticing import remarks
@@ -219,14 +219,14 @@ class Controller:
             self._provisioning.applier.check(key)
 
     async def _watch(self, stop: asyncio.Event) -> None:
-        first = True
-        async for reading in self._source.watch(stop):
-            with staying() if first else nullcontext():
+        with ExitStack() as start:
+            start.enter_context(gathering())
+            async for reading in self._source.watch(stop):
                 self._plane.take(reading)
-            first = False
-            translation = self._plane.state.translation
-            if self._provisioning is not None and translation is not None and self._plane.state.trouble is None:
-                self._provisioning.want(self._plane.world, translation)
+                start.close()
+                translation = self._plane.state.translation
+                if self._provisioning is not None and translation is not None and self._plane.state.trouble is None:
+                    self._provisioning.want(self._plane.world, translation)
 
     async def _account(self) -> None:
         """Keep the statuses true: after each translation, after each answer of an Envoy, and as objects are made."""

@@ -18,3 +18,18 @@ def staying() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+@contextmanager
+def gathering() -> Iterator[None]:
+    """Make things that stay, bit by bit and for as long as it takes.
+
+    Garbage is looked for seldom in the meantime, and among the youngest alone: there may be some, if not much.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 1_000_000, 1_000_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.freeze()

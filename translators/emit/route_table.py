@@ -51,8 +51,7 @@ class RouteTable:
             self._hosts = {}
         hosts = self._renewed(chain, finder, limit)
         messages = [each.message for each in hosts]
-        # Equal lists have the very same messages; by value they are compared as far as the first other one.
-        if self._given != (finder, limit) or self._message.virtual_hosts != messages:
+        if self._given != (finder, limit) or not _are_same(self._message.virtual_hosts, messages):
             longest = max((each.longest for each in hosts), default=0)
             self._message = _configuration(chain.name, messages, longest)
         self._given, self._meanings = (finder, limit), chain.hosts
