@@ -28,7 +28,7 @@ _log = structlog.get_logger("control-plane")
 class State:
     """What the control plane knows at one moment; `generation` grows with everything that a reader may have missed.
 
-    trouble: our own bug, while the last good translation serves on.  pods: how many Pods are ready.
+    trouble: our own bug, while the last good translation serves on.  world: what the translation is one of.
     """
 
     generation: int = 0
@@ -37,7 +37,12 @@ class State:
     file_problems: tuple[str, ...] = ()
     file_notices: tuple[str, ...] = ()
     trouble: str | None = None
-    pods: int = 0
+    world: World = field(default_factory=World, repr=False)
+
+    @property
+    def pods(self) -> int:
+        """How many Pods are ready."""
+        return sum(pod.ready for pod in self.world.all(Pod).values())
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -145,7 +150,7 @@ class ControlPlane:
             translation=translation,
             sealed=tuple(used.items()),
             trouble=None,
-            pods=sum(pod.ready for pod in self._world.all(Pod).values()),
+            world=self._world,
         )
 
     def _place(self, places: Places) -> None:

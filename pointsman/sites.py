@@ -72,7 +72,7 @@ class OneMachine:
     def arrange(self, world: World) -> World:
         """Add the EndpointSlices that a cluster would make."""
         # They are made of other kinds than HTTPRoutes, and are there already where nothing else is different.
-        if not world.differs_only_in(HTTPRoute, self._arranged):
+        if not world.differs_only_in([HTTPRoute], self._arranged):
             world = with_slices(world)
         self._arranged = world
         return world

@@ -47,10 +47,10 @@ class World:
         """One object; None if there is none."""
         return self.all(kind).get((namespace, name))
 
-    def differs_only_in(self, kind: type[Object], other: "World") -> bool:
-        """Whether all tables but that of a kind are the same objects in another World."""
+    def differs_only_in(self, kinds: Iterable[type[Object]], other: "World") -> bool:
+        """Whether all tables but those of some kinds are the same objects in another World."""
         mine, theirs = self._tables, other._tables  # noqa: SLF001 - of this class
-        tables = (mine.keys() | theirs.keys()) - {(kind.GROUP, kind.KIND)}
+        tables = (mine.keys() | theirs.keys()) - {(kind.GROUP, kind.KIND) for kind in kinds}
         return all(mine.get(each) is theirs.get(each) for each in tables)
 
     def changed(self, kind: type[Object], other: "World") -> set[Name]:

@@ -40,13 +40,13 @@ def derive(world: World) -> tuple[EndpointSlice, ...]:
         for each in world.all(EndpointSlice).values()
         if not _is_ours(each)
     }
-    pods = _by_label(world.all(Pod).values())
-    return tuple(
-        each
+    services = [
+        service
         for name, service in world.all(Service).items()
         if service.spec.selector and service.spec.type != "ExternalName" and name not in served
-        for each in _slices(service, _selected(service, pods))
-    )
+    ]
+    pods = _by_label(world.all(Pod).values(), {name for each in services for name in each.spec.selector})
+    return tuple(each for service in services for each in _slices(service, _selected(service, pods)))
 
 
 def changes(world: World) -> tuple[Upsert | Delete, ...]:
@@ -62,12 +62,13 @@ def _is_ours(each: EndpointSlice) -> bool:
     return each.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER
 
 
-def _by_label(pods: Iterable[Pod]) -> Mapping[_Label, Sequence[Pod]]:
-    """Index the pods by each of their labels, so that a Service need not look at every pod."""
+def _by_label(pods: Iterable[Pod], names: set[str]) -> Mapping[_Label, Sequence[Pod]]:
+    """Index the pods by those of their labels that have these names, so that a Service need not look at every pod."""
     index: dict[_Label, list[Pod]] = {}
-    for pod in pods:
-        for name, value in pod.metadata.labels.items():
-            index.setdefault((pod.metadata.namespace or "", name, value), []).append(pod)
+    for pod in pods if names else ():
+        labels = pod.metadata.labels
+        for name in names & labels.keys():
+            index.setdefault((pod.metadata.namespace or "", name, labels[name]), []).append(pod)
     return index
 
 

@@ -46,9 +46,9 @@ def told() -> dict[str, str]:
 
 
 def _run(script: str, paths: Sequence[str] = ()) -> str:
-    return subprocess.run(
-        [sys.executable, "-c", script, *paths], capture_output=True, text=True, check=True, timeout=300
-    ).stdout.strip()
+    # What it complains of is for people to read.
+    command = [sys.executable, "-c", script, *paths]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300).stdout.strip()
 
 
 def test_messages_pass_the_checks_and_are_the_same_with_them() -> None:

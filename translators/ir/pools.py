@@ -130,6 +130,10 @@ class Pool:
     rewrites: tuple[Rewrite, ...] = ()
     split: Split | None = None
 
+    def __hash__(self) -> int:
+        # Two pools of a World differ in this; the whole of each of a thousand would be hashed for every change.
+        return hash(self.cluster)
+
     @property
     def seats(self) -> tuple[Picker, ...]:
         """Everywhere that our picker has to know the pool."""

@@ -177,6 +177,10 @@ class Assignment:
     origin: str
     endpoints: tuple[Endpoint, ...]
 
+    def __hash__(self) -> int:
+        # As that of a pool.
+        return hash(self.cluster)
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:

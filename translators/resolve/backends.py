@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from resources import BackendObjectReference, HTTPRoute, Key, Service
+from resources import BackendObjectReference, HTTPRoute, Key, Pod, Service
 from translators import ir
-from translators.resolve.annotations import annotations_of
+from translators.resolve.annotations import Annotations, annotations_of
+from translators.resolve.declared import key_of
 from translators.resolve.endpoints import endpoints_of_pool, endpoints_of_service
-from translators.resolve.index import Index
+from translators.resolve.index import Index, PoolKey
 from translators.resolve.pickers import H2C, RESOLVED, endpoints_of_picker
-from translators.resolve.pool_kinds import KINDS, AnyPool
-from translators.resolve.pools import pool_of
+from translators.resolve.pool_kinds import KINDS, AnyPool, labels_of
+from translators.resolve.pools import may_move, pool_of
 from translators.resolve.traffic import traffic_of
 
 # What a port's appProtocol says (KEP-3726); any other is taken for HTTP/1.1, in which WebSockets begin too.
@@ -59,12 +60,20 @@ def references_of(route: HTTPRoute) -> Iterator[Reference]:
 
 
 class Backends:
-    """The backends that routes refer to, each resolved once, with their endpoints."""
+    """The backends that routes refer to, each resolved once, with their endpoints.
 
-    def __init__(self, index: Index) -> None:
+    before: those of a World that differs in nothing but Pods, EndpointSlices and HTTPRoutes. What pools mean apart from
+    their endpoints is the same, and so are the endpoints of those whose pods are.
+    """
+
+    def __init__(self, index: Index, before: Backends | None = None) -> None:
         self._index = index
+        self._meant: dict[PoolKey, ir.Pool | ir.Problem] = {} if before is None else before._meant  # noqa: SLF001 - of this class
+        self._said: dict[PoolKey, Annotations] = {} if before is None else before._said  # noqa: SLF001 - idem
+        self._there_before = {} if before is None else before._there  # noqa: SLF001 - idem
+        self._there: dict[tuple[PoolKey, str], tuple[Sequence[Pod], ir.Assignment]] = {}
         self._services: dict[tuple[str, str, int | None], ir.Service | ir.Problem] = {}
-        self._pools: dict[tuple[str, str, str], ir.Pool | ir.Problem] = {}
+        self._pools: dict[PoolKey, ir.Pool | ir.Problem] = {}
         self.assignments: dict[str, ir.Assignment] = {}
 
     def endpoints_of(self, backend: ir.Backend) -> ir.Assignment:
@@ -111,34 +120,54 @@ class Backends:
 
     def pool(self, pool: AnyPool) -> ir.Pool | ir.Problem:
         """Return what an InferencePool means, or why it cannot be served."""
-        key = (pool.key.group, pool.key.namespace, pool.key.name)
+        key = key_of(pool)
         if key not in self._pools:
-            found = pool_of(self._index, pool)
+            if key not in self._meant or may_move(self._index, key, self._meant[key]):
+                self._meant[key] = pool_of(self._index, pool)
+            found = self._meant[key]
             if isinstance(found, ir.Pool):
-                self._assign_pool(found, pool)
+                self._assign_pool(found, pool, key)
                 if found.picker is not None:
                     there = endpoints_of_picker(self._index, found.picker)
                     self._assign(found.picker, there)
-                    found = replace(found, picker_away=found.fail_open and not there, subset=self._subset(found, pool))
+                    away, subset = found.fail_open and not there, self._subset(found, pool)
+                    if away or subset is not None:
+                        found = replace(found, picker_away=away, subset=subset)
                 if found.seat is not None:
                     self._assign(found.seat, endpoints_of_picker(self._index, found.seat))
             self._pools[key] = found
         return self._pools[key]
 
+    def annotations_of(self, pool: AnyPool) -> Annotations:
+        """Return what a pool's annotations say."""
+        key = key_of(pool)
+        if key not in self._said:
+            self._said[key] = annotations_of(pool)
+        return self._said[key]
+
     def _subset(self, found: ir.Pool, pool: AnyPool) -> tuple[str, ...] | None:
         """Return the pool's endpoints, where its annotation asks for its picker to be told of them."""
-        if not annotations_of(pool).subset_hint:
+        if not self.annotations_of(pool).subset_hint:
             return None
         return tuple(str(each) for each in self.assignments[found.cluster].endpoints)
 
-    def _assign_pool(self, found: ir.Pool, pool: AnyPool) -> None:
+    def _assign_pool(self, found: ir.Pool, pool: AnyPool, key: PoolKey) -> None:
         if found.split is None:
-            self._assign(found, endpoints_of_pool(self._index, pool))
+            self._assign_pods(found.cluster, found, pool, key)
             return
         label = traffic_of(self._index, pool).role_label
-        self._assign(found, endpoints_of_pool(self._index, pool, (label, _DECODE)))
-        cluster, there = found.prefill_cluster, endpoints_of_pool(self._index, pool, (label, _PREFILL))
-        self.assignments[cluster] = ir.Assignment(cluster, found.origin, there)
+        self._assign_pods(found.cluster, found, pool, key, (label, _DECODE))
+        self._assign_pods(found.prefill_cluster, found, pool, key, (label, _PREFILL))
+
+    def _assign_pods(
+        self, cluster: str, found: ir.Pool, pool: AnyPool, key: PoolKey, role: tuple[str, str] | None = None
+    ) -> None:
+        pods = self._index.pods_with(pool.key.namespace, labels_of(pool))
+        known = self._there_before.get((key, cluster))
+        if known is None or known[0] is not pods:
+            known = pods, ir.Assignment(cluster, found.origin, endpoints_of_pool(self._index, pool, role))
+        self._there[key, cluster] = known
+        self.assignments[cluster] = known[1]
 
     def _pool(self, namespace: str, ref: BackendObjectReference) -> ir.Pool | ir.Problem:
         pool = self._index.world.get(KINDS[ref.group], namespace, ref.name)

@@ -23,7 +23,8 @@ class DeclaredState:
 
 def key_of(pool: AnyPool) -> PoolKey:
     """Return how declarations name a pool."""
-    return pool.key.group, pool.key.namespace, pool.key.name
+    key = pool.key
+    return key.group, key.namespace, key.name
 
 
 def models_of(index: Index, pool: AnyPool) -> tuple[ir.Model, ...]:

@@ -24,7 +24,6 @@ from translators.resolve.parents import Name
 from translators.resolve.pickers import is_picked_for_by_another
 from translators.resolve.policies import NOT_BUILT, states
 from translators.resolve.pool_kinds import all_pools
-from translators.resolve.pools import advice_on
 from translators.resolve.ports import gateway_of
 from translators.resolve.resolved import ResolvedRoute
 from translators.resolve.route_book import RouteBook
@@ -180,8 +179,10 @@ def _pool_states(
     result = []
     for pool in all_pools(index.world):
         found = backends.pool(pool)
-        problems: tuple[ir.Problem, ...] = (found,) if isinstance(found, ir.Problem) else advice_on(pool)
-        parents = tuple("/".join(name) for name in ours if name in users[pool.key])
+        said = backends.annotations_of(pool).problems
+        problems: tuple[ir.Problem, ...] = (found,) if isinstance(found, ir.Problem) else said
+        used_by = users[pool.key]
+        parents = tuple("/".join(name) for name in ours if name in used_by)
         if pool.key in strange or (not parents and is_picked_for_by_another(index, pool)):
             problems = ()
         result.append(PoolState(pool, parents, problems))

@@ -66,7 +66,8 @@ class Index:
     """One World and its look-up tables.
 
     picker_services: whether our pickers have Services; controllers: our names (both of Settings). others: the Gateways
-    of other controllers, namespace and name. labelled: by the labels that pools select by.
+    of other controllers, namespace and name. labelled: by the labels that pools select by, whose names are `selecting`;
+    pods that are the same ones as in the index before are the very same tuple.
     known_at: the Services of our pickers that know a pool, by name.
     """
 
@@ -74,6 +75,7 @@ class Index:
     picker_services: bool
     controllers: frozenset[str] | None
     others: frozenset[tuple[str, str]]
+    selecting: frozenset[str]
     models: Mapping[PoolKey, tuple[InferenceModel, ...]]
     objectives: Mapping[PoolKey, tuple[AnyObjective, ...]]
     rewrites: Mapping[PoolKey, tuple[AnyRewrite, ...]]
@@ -100,18 +102,11 @@ class Index:
         traffic: dict[tuple[str, str], list[InferenceTrafficPolicy]] = defaultdict(list)
         for policy in sorted(world.all(InferenceTrafficPolicy).values(), key=age):
             traffic[policy.key.namespace, policy.spec.pool_ref.name].append(policy)
-        slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
-        for each in world.all(EndpointSlice).values():
-            if service := each.metadata.labels.get(SERVICE_NAME_LABEL):
-                slices[each.key.namespace, service].append(each)
-        selecting = {name for pool in all_pools(world) for name in labels_of(pool)}
-        pods: dict[str, list[Pod]] = defaultdict(list)
+        selecting = frozenset(name for pool in all_pools(world) for name in labels_of(pool))
         labelled: dict[Label, list[Pod]] = defaultdict(list)
-        for (namespace, _), pod in world.all(Pod).items():
-            pods[namespace].append(pod)
-            labels = pod.metadata.labels
-            for name in selecting & labels.keys():
-                labelled[namespace, name, labels[name]].append(pod)
+        for pod in world.all(Pod).values():
+            for label in _labels(pod, selecting):
+                labelled[label].append(pod)
         grants: dict[str, list[ReferenceGrant]] = defaultdict(list)
         for grant in world.all(ReferenceGrant).values():
             grants[grant.key.namespace].append(grant)
@@ -120,12 +115,13 @@ class Index:
             picker_services=picker_services,
             controllers=controllers,
             others=gateways_of_others(world, controllers),
+            selecting=selecting,
             models=_by_pool(world.all(InferenceModel).values()),
             objectives=_by_pool(objectives),
             rewrites=_by_pool(rewrites),
             traffic_policies={key: tuple(items) for key, items in traffic.items()},
-            slices={key: tuple(items) for key, items in slices.items()},
-            pods={key: tuple(items) for key, items in pods.items()},
+            slices=_by_service(world),
+            pods=_by_namespace(world),
             labelled={key: tuple(items) for key, items in labelled.items()},
             grants={key: tuple(items) for key, items in grants.items()},
             known_at=_known_at(world, controllers) if picker_services else {},
@@ -136,6 +132,20 @@ class Index:
     def with_routes_of(self, world: World) -> Index:
         """Return the index of a World that differs in nothing but HTTPRoutes: none of the tables has any."""
         return replace(self, world=world)
+
+    def with_pods_of(self, world: World) -> Index:
+        """Return the index of a World that differs in nothing but Pods, EndpointSlices and HTTPRoutes."""
+        before, now = self.world.all(Pod), world.all(Pod)
+        changed = world.changed(Pod, self.world)
+        versions = [pod for name in changed for pod in (before.get(name), now.get(name)) if pod is not None]
+        labelled = dict(self.labelled)
+        for label in {label for pod in versions for label in _labels(pod, self.selecting)}:
+            others = [pod for pod in labelled.pop(label, ()) if _name(pod) not in changed]
+            fresh = [pod for name in changed if (pod := now.get(name)) and label in _labels(pod, self.selecting)]
+            if others or fresh:
+                labelled[label] = tuple(sorted([*others, *fresh], key=_name))
+        pods = _by_namespace(world) if changed else self.pods
+        return replace(self, world=world, pods=pods, labelled=labelled, slices=_by_service(world))
 
     def pods_with(self, namespace: str, labels: Mapping[str, str]) -> Sequence[Pod]:
         """Return the pods of a namespace that have one of the labels of a pool, that which the fewest have."""
@@ -168,6 +178,30 @@ def _known_at(world: World, controllers: frozenset[str] | None) -> Mapping[PoolK
                 group, _, name = pool.partition("/")
                 found[group, namespace, name].append(service)
     return {key: tuple(sorted(items, key=lambda item: item.key)) for key, items in found.items()}
+
+
+def _name(pod: Pod) -> tuple[str, str]:
+    return pod.metadata.namespace or "", pod.metadata.name
+
+
+def _labels(pod: Pod, selecting: frozenset[str]) -> list[Label]:
+    labels, namespace = pod.metadata.labels, pod.metadata.namespace or ""
+    return [(namespace, name, labels[name]) for name in selecting & labels.keys()]
+
+
+def _by_namespace(world: World) -> Mapping[str, tuple[Pod, ...]]:
+    pods: dict[str, list[Pod]] = defaultdict(list)
+    for (namespace, _), pod in world.all(Pod).items():
+        pods[namespace].append(pod)
+    return {namespace: tuple(items) for namespace, items in pods.items()}
+
+
+def _by_service(world: World) -> Mapping[tuple[str, str], tuple[EndpointSlice, ...]]:
+    slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
+    for each in world.all(EndpointSlice).values():
+        if service := each.metadata.labels.get(SERVICE_NAME_LABEL):
+            slices[each.key.namespace, service].append(each)
+    return {service: tuple(items) for service, items in slices.items()}
 
 
 def _by_pool(declared: Iterable[D]) -> Mapping[PoolKey, tuple[D, ...]]:

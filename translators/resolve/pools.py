@@ -8,7 +8,7 @@ from resources import X_INFERENCE_GROUP, InferencePool
 from translators import ir
 from translators.resolve.annotations import annotations_of
 from translators.resolve.declared import models_of, objectives_of, rewrites_of
-from translators.resolve.index import Index
+from translators.resolve.index import Index, PoolKey
 from translators.resolve.pickers import H2C, RESOLVED, leaving_seat_of, picker_of, seat_of, stand_in_of
 from translators.resolve.pool_kinds import AnyPool, picker_ref_of
 from translators.resolve.traffic import traffic_of
@@ -39,6 +39,14 @@ def pool_of(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:
         # Where our pickers have Services, one that is in the way leaves no place for ours.
         stand_in=stood_in and (seat is not None or not index.picker_services),
     )
+
+
+def may_move(index: Index, key: PoolKey, meaning: ir.Pool | ir.Problem) -> bool:
+    """Whether what a pool means may hang on which of our pickers answer: another one knows it than the one to ask."""
+    if isinstance(meaning, ir.Problem) or meaning.seat is None:
+        return False
+    asked = meaning.seat.service
+    return meaning.next_seat is not None or any(each.key.name != asked for each in index.known_at.get(key, ()))
 
 
 def pool_for_others(index: Index, pool: AnyPool) -> ir.Pool | ir.Problem:

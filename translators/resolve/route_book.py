@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from resources import GATEWAY_GROUP, Gateway, HTTPRoute, Key, Namespace, Service, World
+from resources import GATEWAY_GROUP, EndpointSlice, Gateway, HTTPRoute, Key, Namespace, Pod, Service, World
 from translators import ir
 from translators.resolve.backends import Backends
 from translators.resolve.index import Index, TargetKey
@@ -79,14 +79,14 @@ class RouteBook:
     def index_of(
         self, world: World, *, picker_services: bool, controllers: frozenset[str] | None
     ) -> tuple[Index, Backends]:
-        """Return a World's index and its backends: those of the last World where nothing but HTTPRoutes differs."""
+        """Return a World's index and its backends: those of the last World, as far as nothing in them differs."""
         seen = self._seen
-        if (
-            seen is not None
-            and (seen.index.picker_services, seen.index.controllers) == (picker_services, controllers)
-            and world.differs_only_in(HTTPRoute, seen.index.world)
-        ):
-            return seen.index.with_routes_of(world), seen.backends
+        if seen is not None and (seen.index.picker_services, seen.index.controllers) == (picker_services, controllers):
+            if world.differs_only_in([HTTPRoute], seen.index.world):
+                return seen.index.with_routes_of(world), seen.backends
+            if world.differs_only_in([HTTPRoute, Pod, EndpointSlice], seen.index.world):
+                index = seen.index.with_pods_of(world)
+                return index, Backends(index, seen.backends)
         index = Index.of(world, picker_services=picker_services, controllers=controllers)
         return index, Backends(index)
 
