@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sources.parsing import MAX_DEPTH, Parsed, Unparsable, parse_json, parse_yaml
@@ -193,6 +193,7 @@ class TestJson:
 class TestTextInBraces:
     """It is JSON where it can be, and YAML otherwise."""
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.dictionaries(
             st.text(max_size=8),

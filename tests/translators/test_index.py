@@ -1,6 +1,6 @@
 """The index of a World, and that of the World before with other pods in it."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from manifests import world_of
 
@@ -44,6 +44,7 @@ _CHANGES = st.lists(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_CHANGES, max_size=5))
 def test_the_index_with_other_pods_is_that_of_the_world(steps: list[list[Upsert | Delete]]) -> None:
     world: World = world_of(_POOLS)
