@@ -227,32 +227,6 @@ def test_nothing_is_written_when_nothing_changes(address: str, shop: Cluster, co
     assert versions() == before
 
 
-def test_an_api_server_that_is_away_costs_nothing_that_works(
-    address: str, shop: Cluster, controller: Controller
-) -> None:
-    controller.until(lambda: controller.fetch(address)[0] == 200)
-    shop.stop("kube-apiserver")
-    assert [controller.fetch(address)[0] for _ in range(5)] == [200] * 5
-    generation = controller.status()["generation"]
-    shop.up()
-    controller.until(lambda: _answers(shop))
-    shop.apply(route("echo", "front", hostnames=["other.example.com"]), namespace=NAMESPACE)
-    controller.until(lambda: controller.fetch(address)[0] == 404)
-    assert controller.fetch(address, "-H", "host: other.example.com")[0] == 200
-    shop.apply(route("echo", "front"), namespace=NAMESPACE)
-    controller.until(lambda: controller.fetch(address)[0] == 200)
-    # What was known was never forgotten: no translation without the Gateway.
-    assert controller.status()["generation"] > generation
-    assert controller.status()["gateways"]
-
-
-def _answers(cluster: Cluster) -> bool:
-    try:
-        return bool(cluster.kubectl("get", "--raw", "/readyz"))
-    except RuntimeError:
-        return False
-
-
 def test_a_controller_that_is_killed_costs_nothing_that_works(
     address: str, shop: Cluster, controller: Controller
 ) -> None:
