@@ -6,12 +6,10 @@ upgrades and among replicas, and whoever takes over a controllerName takes over 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from hashlib import blake2b
 
 from resources import Gateway, GatewayClass, World
+from translators.names import label_value
 
 CONTROLLER = "pointsman.dev/gateway-controller"
 """The controller's name where no GatewayClass gives one."""
@@ -19,21 +17,11 @@ CONTROLLER = "pointsman.dev/gateway-controller"
 CONTROLLER_LABEL = "pointsman.dev/controller"
 """On everything that is made: the controllerName that it is made for, as `label_of` writes it."""
 
-# What a label's value may be (apimachinery, validation), and what may not be in it.
-_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
-_NO_VALUE = re.compile(r"[^A-Za-z0-9_.-]")
-_LONGEST = 63
 
-
-@lru_cache(maxsize=256)
 def label_of(controller: str) -> str:
     """Return a controllerName as a label's value, distinct for distinct names."""
     # No domain has an underscore.
-    text = controller.replace("/", "_", 1)
-    if _VALUE.fullmatch(text):
-        return text
-    digest = blake2b(controller.encode(), digest_size=4).hexdigest()
-    return f"{_NO_VALUE.sub('-', text)[: _LONGEST - len(digest) - 1].rstrip('-_.')}-{digest}"
+    return label_value(controller.replace("/", "_", 1))
 
 
 def principal_of(controllers: Iterable[str] | None) -> str:

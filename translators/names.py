@@ -1,4 +1,4 @@
-"""Names of what is made in a cluster, after those of Gateways and pools, which may be longer and of more characters.
+"""Names and labels of what is made in a cluster, after names that may be longer and of more characters.
 
 A name that is good as it is stays; any other ends with a hash of the whole, so that distinct ones stay distinct.
 """
@@ -12,11 +12,16 @@ _LONGEST = 63
 _HASH_BYTES = 4
 # What a Service may be called (RFC 1035, label).
 _SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+# What a label's value may be (apimachinery, validation), and what may not be in it.
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
+_NO_LABEL_VALUE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def label_value(name: str) -> str:
-    """Return the value of a label for an object's name: 63 characters at most."""
-    return name if len(name) <= _LONGEST else _hashed(name, name)
+    """Return the value of a label for a name: 63 characters at most."""
+    if len(name) <= _LONGEST and _LABEL_VALUE.fullmatch(name):
+        return name
+    return _hashed(_NO_LABEL_VALUE.sub("-", name), name)
 
 
 def service_name(name: str) -> str:
@@ -29,4 +34,4 @@ def service_name(name: str) -> str:
 
 def _hashed(shown: str, name: str) -> str:
     digest = blake2b(name.encode(), digest_size=_HASH_BYTES).hexdigest()
-    return f"{shown[: _LONGEST - len(digest) - 1].rstrip('-.')}-{digest}"
+    return f"{shown[: _LONGEST - len(digest) - 1].rstrip('-_.')}-{digest}"
