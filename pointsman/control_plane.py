@@ -6,7 +6,7 @@ Nothing here opens a socket; `serving` does.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from pointsman.placement import Places
 from pointsman.sites import Site
 from pointsman.translation_settings import refused, told
-from resources import Pod, World
+from resources import Delete, Pod, Upsert, World
 from sources import Reading
 from translators import Memo, Resource, Settings, Translation, translate
 from xds import Nack, Sealed, seal
@@ -105,6 +105,17 @@ class ControlPlane:
         self.counts.seconds += self._clock() - started
         _log_changes(last, self.state)
         self._wake()
+
+    def foresee(self, changes: Iterable[Upsert | Delete]) -> tuple[World, Translation] | None:
+        """Return what a part of the World means, before all of it is known; nobody is told. None for a bug of ours."""
+        world = self._site.arrange(World().apply(changes))
+        places = self._site.place(world)
+        settings = replace(self._settings, placements=told(places), unplaced=refused(places))
+        try:
+            return world, translate(world, settings, Memo())
+        except Exception:  # noqa: BLE001 - contained, as in `take`, which comes to it again and says so
+            _log.exception("translation of what has been read so far failed")
+            return None
 
     def refuse(self, nack: Nack) -> None:
         """Note that a client refused a resource."""

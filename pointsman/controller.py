@@ -25,7 +25,7 @@ from pointsman.identities import Identities
 from pointsman.interests import interests
 from pointsman.noticing import remarks
 from pointsman.programming import Account, Programming
-from pointsman.provisioning import Provisioning
+from pointsman.provisioning import AHEAD, Provisioning
 from pointsman.replicas import Replicas, accounts_of
 from pointsman.signals import stop_on_signals
 from pointsman.sites import Cluster
@@ -93,7 +93,9 @@ class Controller:
         self._trust = Trust(api, options.own_namespace)
         given = options.infrastructure
         accounts = Accounts(lambda: self._plane.state.translation, given.namespace if given is not None else "")
-        self._doorkeeper = Doorkeeper(lambda token: review(api, token, AUDIENCE), accounts)
+        self._doorkeeper = Doorkeeper(
+            lambda token: review(api, token, AUDIENCE), accounts, known=lambda: self._plane.after(0)
+        )
         self._open = options.xds.startswith("unix:")
         admit: dict[str, Any] = {} if self._open else {"admit": self._doorkeeper.admit}
         self._server = AdsServer(options.xds, lambda nack: self._plane.refuse(nack), **admit)  # noqa: PLW0108 - made below
@@ -219,6 +221,12 @@ class Controller:
             self._provisioning.applier.check(key)
 
     async def _watch(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            ahead = tasks.create_task(self._make_ahead())
+            await self._take_all(stop)
+            ahead.cancel()
+
+    async def _take_all(self, stop: asyncio.Event) -> None:
         with ExitStack() as start:
             start.enter_context(gathering())
             async for reading in self._source.watch(stop):
@@ -227,6 +235,13 @@ class Controller:
                 translation = self._plane.state.translation
                 if self._provisioning is not None and translation is not None and self._plane.state.trouble is None:
                     self._provisioning.want(self._plane.world, translation)
+
+    async def _make_ahead(self) -> None:
+        """Have Envoys start for Gateways that have none, while routes and endpoints are still being read."""
+        if self._provisioning is not None:
+            seen = await self._source.listed(AHEAD)
+            if self._plane.state.generation == 0 and (foreseen := self._plane.foresee(seen)) is not None:
+                self._provisioning.begin(*foreseen)
 
     async def _account(self) -> None:
         """Keep the statuses true: after each translation, after each answer of an Envoy, and as objects are made."""

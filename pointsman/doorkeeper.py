@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
@@ -33,6 +34,9 @@ _BEARER = "bearer "
 _FRESH = 60.0
 # How many tokens are asked about at once: strangers are not to keep the API server busy.
 _AT_ONCE = 8
+# For how long one who is who it says it is is kept waiting for the cluster to be read (seconds): an Envoy that is
+# refused comes back later than it could be served, and one that waits on would not find another replica.
+_PATIENCE = 10.0
 _MOST_REMEMBERED = 10_000
 # How much is repeated of what somebody says that is not let in (characters).
 _LONGEST_TOLD = 200
@@ -71,18 +75,22 @@ class Accounts:
 class Doorkeeper:
     """Checks tokens, and what their owners ask for.
 
-    accounts: the service account that each part belongs to; None while that is not known yet. clock: seconds since the
-    epoch, as tokens have them.
+    accounts: the service account that each part belongs to; None while that is not known yet. known: waits until it is.
+    clock: seconds since the epoch, as tokens have them.
     """
 
     def __init__(
         self,
         review: Review,
         accounts: Callable[[], Mapping[str, Account] | None],
+        known: Callable[[], Awaitable[object]],
         clock: Callable[[], float] = time.time,
+        patience: float = _PATIENCE,
     ) -> None:
         self._review = review
         self._accounts = accounts
+        self._accounts_known = known
+        self._patience = patience
         self._clock = clock
         self._known: dict[bytes, _Known] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -97,6 +105,10 @@ class Doorkeeper:
         found = await self._identify(given[len(_BEARER) :].strip())
         if isinstance(found, Refusal):
             return self._refuse(found)
+        if self._accounts() is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._accounts_known()
         return lambda peer: self._permit(found, peer)
 
     async def _identify(self, token: str) -> tuple[str, str] | Refusal:

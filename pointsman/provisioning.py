@@ -1,14 +1,18 @@
 """Makes what Gateways and pools need in a cluster, as the translation says it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 
 from pointsman import lingering
 from resources import (
     ConfigMap,
+    CustomResourceDefinition,
     DaemonSet,
     Deployment,
+    EnvoyProxy,
+    Gateway,
+    GatewayClass,
     HorizontalPodAutoscaler,
     InferencePool,
     Key,
@@ -25,8 +29,11 @@ from translators.infrastructure import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
     PICKER_NAME_LABEL,
+    GatewayNeeds,
     Infrastructure,
     Made,
+    PickerNeeds,
+    Provision,
     provision,
 )
 
@@ -40,6 +47,9 @@ MADE: tuple[type[Object], ...] = (
     ServiceAccount,
 )
 """The kinds that are made."""
+
+AHEAD: tuple[type[Object], ...] = (CustomResourceDefinition, GatewayClass, Gateway, EnvoyProxy, *MADE)
+"""The kinds that say what Gateways need, and what of that is there."""
 
 # A pool that is applied with a picker of its own is there a moment before that picker's Service: what would be made in
 # its place bears the same names (seconds).
@@ -86,22 +96,32 @@ class Provisioning:
         self._world = world
         self._there = self._found(world)
         self._translation = translation
-        gateways, pickers = translation.needs
+        provided = self._provided(*translation.needs)
+        self.applier.want(
+            _wanted(provided),
+            # What bears no name is from before there were names: it is ours if it was made for what is ours now.
+            keep=lambda item: (
+                provided.keeps(item) or not (self._whose(item.metadata.labels) == "" or provided.is_for_ours(item))
+            ),
+        )
+
+    def begin(self, world: World, translation: Translation) -> None:
+        """Make what Gateways lack altogether, while only the kinds AHEAD are known.
+
+        Nothing is changed that is there, and nothing is taken away.
+        """
+        self._there = self._found(world)
+        gateways, _ = translation.needs
+        lacking = [each for each in _wanted(self._provided(gateways, ())) if each.key not in self._there]
+        self.applier.want(lacking, keep=lambda _: True)
+
+    def _provided(self, gateways: Sequence[GatewayNeeds], pickers: Sequence[PickerNeeds]) -> Provision:
         objects: list[Object] = [each.owner for each in gateways]
         objects += [pool for picker in pickers for pool in picker.pools]
         uids = {each.key: told.uid for each in objects if (told := self._source.told(each.key)) is not None}
-        wanted = provision(gateways, pickers, self._infrastructure, uids)
-        self._origins = {each.key: each.origin for each in wanted.objects}
-        self.applier.want(
-            [
-                Wanted(each.key, each.api_version, each.body, each.hash, each.controller or MANAGER, _patience(each))
-                for each in wanted.objects
-            ],
-            # What bears no name is from before there were names: it is ours if it was made for what is ours now.
-            keep=lambda item: (
-                wanted.keeps(item) or not (self._whose(item.metadata.labels) == "" or wanted.is_for_ours(item))
-            ),
-        )
+        provided = provision(gateways, pickers, self._infrastructure, uids)
+        self._origins = {each.key: each.origin for each in provided.objects}
+        return provided
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -143,6 +163,13 @@ class Provisioning:
             for item in world.all(kind).values()
             if not self._whose(item.metadata.labels)
         }
+
+
+def _wanted(provided: Provision) -> list[Wanted]:
+    return [
+        Wanted(each.key, each.api_version, each.body, each.hash, each.controller or MANAGER, _patience(each))
+        for each in provided.objects
+    ]
 
 
 def _patience(made: Made) -> float:

@@ -12,7 +12,7 @@ Rules, and everything that affects the state lives in this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, cast
 
@@ -25,6 +25,8 @@ from sources.kubernetes.trimming import slim, trim
 Change = Upsert | Delete
 _INDEX = re.compile(r"\[\d+\]")
 _DEFAULT_NAMESPACE = "default"
+# Objects that are decoded in one go.
+_PIECE = 50
 _METADATA = ("apiVersion", "kind", "metadata")
 
 
@@ -48,11 +50,32 @@ class Told(NamedTuple):
         )
 
 
-class ListedPage(NamedTuple):
-    """The rest of a list: where it goes on ("" at its end), and the version of the whole."""
+class Page(NamedTuple):
+    """A page of a list: its objects, where the list goes on ("" at its end), and the version of the whole."""
 
+    api_version: str
+    items: Sequence[dict[str, Any]]
     next: str
     version: str
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """Read it off a body."""
+        said = orjson.loads(body)
+        metadata = said.get("metadata") or {}
+        return cls(
+            said.get("apiVersion") or "",
+            said.get("items") or (),
+            metadata.get("continue") or "",
+            metadata.get("resourceVersion") or "",
+        )
+
+    def parts(self) -> Iterator[Self]:
+        """Yield the page in pieces, between which there is time for something else."""
+        for start in range(0, len(self.items) - _PIECE, _PIECE):
+            yield self._replace(items=self.items[start : start + _PIECE], next="more")
+        done = max(0, (len(self.items) - 1) // _PIECE * _PIECE)
+        yield self._replace(items=self.items[done:])
 
 
 @dataclass(slots=True)
@@ -78,24 +101,26 @@ class Follower:
     _known: dict[Key, Object] = field(default_factory=dict)
     _seen: set[Key] | None = None
 
-    def page(self, body: bytes) -> tuple[list[Change], ListedPage]:
+    @property
+    def known(self) -> Iterable[Object]:
+        """Every object, as it is known."""
+        return self._known.values()
+
+    def page(self, page: Page) -> list[Change]:
         """Take in a page of a list."""
-        said = orjson.loads(body)
         if self._seen is None:
             self._seen = set()
         changes: list[Change] = []
-        for item in said.get("items") or ():
-            item.setdefault("apiVersion", said.get("apiVersion"))
+        for item in page.items:
+            item.setdefault("apiVersion", page.api_version)
             item["kind"] = self.kind.KIND
             changes += self._upsert(item)
             key = self._key(item)
             if key is not None:
                 self._seen.add(key)
-        metadata = said.get("metadata") or {}
-        rest = ListedPage(metadata.get("continue") or "", metadata.get("resourceVersion") or "")
-        if not rest.next:
-            changes += self._end(rest.version)
-        return changes, rest
+        if not page.next:
+            changes += self._end(page.version)
+        return changes
 
     def restart(self) -> None:
         """Begin the list anew: the server no longer remembers it."""

@@ -1,14 +1,14 @@
 """The Kubernetes source: one watch for each kind, told as readings.
 
 Nothing is told before every kind that is served has been listed once: half a World would take from Envoy what works.
-Only an optional one is not waited for that must not be read.
+Only an optional one is not waited for that must not be read. Who needs some kinds alone asks for those (`listed`).
 From then on trouble with the API server only means that no news comes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from sources.kubernetes.api import Api
 from sources.kubernetes.catalog import Catalog
 from sources.kubernetes.discovery import Served
 from sources.kubernetes.errors import FORBIDDEN, GONE, NOT_FOUND, ApiError, UnreachableError
-from sources.kubernetes.follower import Change, Follower, Told
+from sources.kubernetes.follower import Change, Follower, Page, Told
 from sources.readings import ObjectNotice, ObjectProblem, Reading
 
 _PAGE = "500"
@@ -77,6 +77,7 @@ class KubernetesSource:
         ]
         self._pending: dict[Key, Change] = {}
         self._news = asyncio.Event()
+        self._heard = asyncio.Event()
 
     @property
     def synced(self) -> bool:
@@ -84,6 +85,18 @@ class KubernetesSource:
         return self.catalog.known and all(
             each.settled or self.catalog.get(each.interest.kind) is None for each in self._watchers
         )
+
+    async def listed(self, kinds: Collection[type[Object]]) -> tuple[Change, ...]:
+        """Wait until these kinds, as far as they are served, have been listed; return what there is of them.
+
+        That may be long before `watch` tells of anything.
+        """
+        watchers = [each for each in self._watchers if each.interest.kind in kinds]
+        while not self.catalog.known or any(
+            not each.settled and self.catalog.get(each.interest.kind) is not None for each in watchers
+        ):
+            await self._heard.wait()
+        return tuple(Upsert(item) for each in watchers for item in each.follower.known)
 
     def told(self, key: Key) -> Told | None:
         """Return what the API server last said of an object's status; None where it has no such object."""
@@ -151,6 +164,8 @@ class KubernetesSource:
         for change in changes:
             self._pending[change.object.key if isinstance(change, Upsert) else change.key] = change
         self._news.set()
+        self._heard.set()
+        self._heard = asyncio.Event()
 
     async def pause(self, attempt: int, least: float = 0.0) -> None:
         """Wait before another attempt, the longer the more there have been."""
@@ -236,14 +251,21 @@ class _Watcher:
 
     async def _list(self, path: str, selected: Mapping[str, str]) -> None:
         self.follower.restart()
-        rest = ""
-        while True:
-            query = {**selected, "limit": _PAGE, **({"continue": rest} if rest else {})}
-            changes, page = self.follower.page(await self._source.api.get(path, query))
-            self._source.take(changes, self.follower.retold)
-            rest = page.next
-            if not rest:
-                return
+        query = {**selected, "limit": _PAGE}
+        coming = asyncio.create_task(self._source.api.get(path, query))
+        try:
+            while True:
+                page = Page.read(await coming)
+                if page.next:
+                    # The server puts it together while this one is decoded.
+                    coming = asyncio.create_task(self._source.api.get(path, {**query, "continue": page.next}))
+                for part in page.parts():
+                    self._source.take(self.follower.page(part), self.follower.retold)
+                    await asyncio.sleep(0)
+                if not page.next:
+                    return
+        finally:
+            coming.cancel()
 
     async def _suffer(self, served: Served, error: ApiError, attempt: int) -> None:
         if error.status == GONE:

@@ -1,5 +1,6 @@
 """Who is let in to the control plane of a cluster, and for what."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Mapping
@@ -25,13 +26,17 @@ def token(expires: float) -> str:
 class Stage:
     """An API server that knows some tokens, and a doorkeeper before it."""
 
-    def __init__(self, *, accounts: Mapping[str, Account] | None = ACCOUNTS) -> None:
+    def __init__(self, *, accounts: Mapping[str, Account] | None = ACCOUNTS, patience: float = 60.0) -> None:
         self.tokens = {token(NOW + 3600): ("shop", "front-ours"), token(NOW + 3601): ("shop", "epp")}
         self.envoys, self.pickers = self.tokens
         self.asked = 0
         self.now = NOW
         self.trouble: Exception | None = None
-        self.doorkeeper = Doorkeeper(self._review, lambda: accounts, lambda: self.now)
+        self.accounts = accounts
+        self.known = asyncio.Event()
+        self.doorkeeper = Doorkeeper(
+            self._review, lambda: self.accounts, self.known.wait, lambda: self.now, patience=patience
+        )
 
     async def _review(self, given: str) -> tuple[str, str] | None:
         self.asked += 1
@@ -78,6 +83,17 @@ async def test_strangers_are_refused() -> None:
 
 async def test_nobody_is_served_before_the_cluster_is_known() -> None:
     stage = Stage(accounts=None)
+    coming = asyncio.create_task(stage.status(stage.envoys, "shop/front"))
+    # Whoever is a stranger hears so at once.
+    assert await stage.status("unknown", "shop/front") == "UNAUTHENTICATED"
+    assert not coming.done()
+    stage.accounts = ACCOUNTS
+    stage.known.set()
+    assert await coming == ""
+
+
+async def test_nobody_waits_for_ever_for_the_cluster_to_be_known() -> None:
+    stage = Stage(accounts=None, patience=0.01)
     assert await stage.status(stage.envoys, "shop/front") == "UNAVAILABLE"
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from resources import Delete, HTTPRoute, Key, Pod, Service, Upsert, World
 from sources.kubernetes.errors import GONE, ApiError
-from sources.kubernetes.follower import Change, Follower
+from sources.kubernetes.follower import Change, Follower, Page
 
 NAMES = ("a", "b", "c", "d")
 
@@ -23,12 +23,13 @@ def route(name: str, *, version: int = 1, generation: int = 1, **spec: object) -
     }
 
 
-def page(*items: dict[str, Any], version: int = 10, more: str = "") -> bytes:
+def page(*items: dict[str, Any], version: int = 10, more: str = "") -> Page:
     # The items of a list do not say what they are.
     bare = [{name: value for name, value in each.items() if name not in {"apiVersion", "kind"}} for each in items]
     api_version = items[0]["apiVersion"] if items else "gateway.networking.k8s.io/v1"
     metadata = {"resourceVersion": str(version), "continue": more}
-    return orjson.dumps({"apiVersion": api_version, "kind": "HTTPRouteList", "metadata": metadata, "items": bare})
+    said = {"apiVersion": api_version, "kind": "HTTPRouteList", "metadata": metadata, "items": bare}
+    return Page.read(orjson.dumps(said))
 
 
 def event(kind: str, item: dict[str, Any]) -> bytes:
@@ -45,17 +46,26 @@ def key(name: str) -> Key:
 
 def test_a_list_names_what_is_there_and_a_later_one_what_is_gone() -> None:
     follower = Follower(HTTPRoute)
-    changes, rest = follower.page(page(route("a"), more="next"))
-    assert (told(changes), rest.next, follower.listed) == (["+a"], "next", False)
-    changes, rest = follower.page(page(route("b"), version=12))
-    assert (told(changes), rest, follower.listed) == (["+b"], ("", "12"), True)
+    assert told(follower.page(page(route("a"), more="next"))) == ["+a"]
+    assert not follower.listed
+    assert told(follower.page(page(route("b"), version=12))) == ["+b"]
+    assert (follower.listed, follower.version) == (True, "12")
     follower.restart()
-    changes, rest = follower.page(page(route("b"), more="next"))
     # Nothing is given up before the list is at its end.
-    assert told(changes) == []
-    changes, _ = follower.page(page(route("c"), version=20))
-    assert told(changes) == ["+c", "-a"]
+    assert told(follower.page(page(route("b"), more="next"))) == []
+    assert told(follower.page(page(route("c"), version=20))) == ["+c", "-a"]
     assert follower.version == "20"
+
+
+@pytest.mark.parametrize("count", [0, 1, 50, 51, 100, 120])
+@pytest.mark.parametrize("more", ["", "next"])
+def test_a_page_in_parts_is_the_page(count: int, more: str) -> None:
+    whole = page(*(route(f"r{number}") for number in range(count)), more=more)
+    parts = list(whole.parts())
+    assert [item for part in parts for item in part.items] == list(whole.items)
+    assert max(len(part.items) for part in parts) <= 50
+    # Only the last one can be the end of the list.
+    assert [bool(part.next) for part in parts] == [*([True] * (len(parts) - 1)), bool(more)]
 
 
 def test_events_are_the_difference_and_move_the_version() -> None:
@@ -91,7 +101,7 @@ def test_a_version_that_is_forgotten_calls_for_a_list_and_gives_up_nothing() -> 
     with pytest.raises(ApiError, match="410 Expired: too old resource version"):
         follower.event(event("ERROR", gone))
     assert follower.version == ""
-    changes, _ = follower.page(page(route("a"), route("b"), version=30))
+    changes = follower.page(page(route("a"), route("b"), version=30))
     assert told(changes) == ["+b"]
 
 
@@ -183,7 +193,7 @@ def histories(draw: st.DrawFn) -> list[tuple[str, str, str]]:
 def test_after_any_history_the_world_is_what_the_server_has(history: list[tuple[str, str, str]]) -> None:
     server: dict[str, dict[str, Any]] = {}
     follower, world, missed = Follower(HTTPRoute), World(), False
-    world = world.apply(follower.page(page())[0])
+    world = world.apply(follower.page(page()))
     for number, (step, name, host) in enumerate(history, start=11):
         item = route(name, version=number, hostnames=[f"{host}.example.com"])
         line = b""
@@ -201,8 +211,8 @@ def test_after_any_history_the_world_is_what_the_server_has(history: list[tuple[
             cut = len(server) // 2
             items = list(server.values())
             if cut:
-                world = world.apply(follower.page(page(*items[:cut], more="next"))[0])
-            world = world.apply(follower.page(page(*items[cut:], version=number))[0])
+                world = world.apply(follower.page(page(*items[:cut], more="next")))
+            world = world.apply(follower.page(page(*items[cut:], version=number)))
             missed = False
         if line and not missed:
             world = world.apply(follower.event(line))

@@ -13,7 +13,7 @@ import orjson
 
 import pointsman.controller  # all that the process loads
 from resources import Pod, World
-from sources.kubernetes.follower import Follower
+from sources.kubernetes.follower import Follower, Page
 
 PODS, PAGE = int(sys.argv[1]), 500
 
@@ -48,7 +48,7 @@ follower, world = Follower(Pod), World()
 for start in range(0, PODS, PAGE):
     items = [pod(number) for number in range(start, start + PAGE)]
     metadata = {"resourceVersion": "1", "continue": "more" if start + PAGE < PODS else ""}
-    changes, _ = follower.page(orjson.dumps({"apiVersion": "v1", "metadata": metadata, "items": items}))
+    changes = follower.page(Page.read(orjson.dumps({"apiVersion": "v1", "metadata": metadata, "items": items})))
     world = world.apply(changes)
 assert len(world.all(Pod)) == PODS and not follower.problems
 print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)

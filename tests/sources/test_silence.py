@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 from aiohttp import web
+from api_server import api_of
 
 from resources import Service, Upsert, World
 from sources.kubernetes import Api, Interest, KubernetesSource
@@ -61,33 +61,11 @@ class Server:
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[tuple[Server, Api]]:
     server = Server()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    (place,) = runner.addresses
-    cluster = {"name": "silent", "cluster": {"server": f"http://127.0.0.1:{place[1]}"}}
-    context = {"name": "silent", "context": {"cluster": "silent", "user": "silent"}}
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(
-        yaml.safe_dump(
-            {
-                "clusters": [cluster],
-                "contexts": [context],
-                "users": [{"name": "silent", "user": {}}],
-                "current-context": "silent",
-            }
-        )
-    )
-    api = await Api.connect(kubeconfig, silence=SILENCE)
-    try:
-        yield server, api
-    finally:
-        await api.close()
-        server.end()
-        await runner.cleanup()
+    async with api_of(server.answer, folder, silence=SILENCE) as api:
+        try:
+            yield server, api
+        finally:
+            server.end()
 
 
 async def test_a_watch_that_falls_silent_goes_on_from_where_it_was(tmp_path: Path) -> None:
