@@ -7,6 +7,7 @@ never less often than once a second.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ SERVER_NAME = "pointsman-control-plane"
 """The name in the control plane's certificate, wherever it is found."""
 
 _METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+Metadata = tuple[tuple[str, str], ...]
+
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
 _CHANNEL_OPTIONS = (
@@ -37,12 +40,25 @@ _CHANNEL_OPTIONS = (
 class Credentials:
     """How the control plane and the picker know each other. Files that are read anew for each stream.
 
-    trust: the roots that the control plane's certificate may be of (PEM). token: what the picker proves itself by, such
-    as a token of its pod's service account.
+    trust: the roots that the control plane's certificate may be of (PEM). The picker proves itself by one of both.
+    token: such as one of its pod's service account. certificate: a folder with tls.crt and tls.key (PEM).
     """
 
     trust: Path
-    token: Path
+    token: Path | None = None
+    certificate: Path | None = None
+
+    def read(self) -> tuple[grpc.ChannelCredentials, bytes, Metadata]:
+        """Return what a channel is secured with, what tells that from others, and what goes with each stream.
+
+        OSError where a file cannot be read.
+        """
+        roots = self.trust.read_bytes()
+        metadata = (("authorization", f"Bearer {self.token.read_text().strip()}"),) if self.token is not None else ()
+        pair = [(self.certificate / name).read_bytes() for name in ("tls.key", "tls.crt")] if self.certificate else []
+        # Files that were replaced in between do not fit, which the next stream mends: the key counts, too.
+        marks = hashlib.sha256(b"\n".join((roots, *pair))).digest()
+        return grpc.ssl_channel_credentials(roots, *pair), marks, metadata
 
 
 async def follow_control_plane(
@@ -86,28 +102,26 @@ async def follow_control_plane(
 
 
 class _Line:
-    """The channel to the control plane, made anew when the roots are others."""
+    """The channel to the control plane, made anew when the roots or the certificate are others."""
 
     def __init__(self, address: str, credentials: Credentials | None) -> None:
         self._address = address
         self._credentials = credentials
-        self._roots = b""
+        self._secured_with = b""
         self._channel: grpc.aio.Channel | None = None
 
     async def call(self) -> Any:  # noqa: ANN401  (grpc has no types)
         """Begin a stream. OSError where a file cannot be read."""
-        metadata: tuple[tuple[str, str], ...] = ()
+        metadata: Metadata = ()
         if self._credentials is None:
             self._channel = self._channel or grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
         else:
-            roots = await asyncio.to_thread(self._credentials.trust.read_bytes)
-            token = await asyncio.to_thread(self._credentials.token.read_text)
-            metadata = (("authorization", f"Bearer {token.strip()}"),)
-            if self._channel is None or roots != self._roots:
+            security, marks, metadata = await asyncio.to_thread(self._credentials.read)
+            if self._channel is None or marks != self._secured_with:
                 await self.close()
                 options = (*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME))
-                security = grpc.ssl_channel_credentials(roots)
-                self._channel, self._roots = grpc.aio.secure_channel(self._address, security, options=options), roots
+                self._channel = grpc.aio.secure_channel(self._address, security, options=options)
+                self._secured_with = marks
         return self._channel.stream_stream(
             _METHOD,
             request_serializer=DeltaDiscoveryRequest.SerializeToString,

@@ -154,6 +154,13 @@ def controller(
     xds: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to serve xDS: HOST:PORT or unix:PATH.")
     ] = "0.0.0.0:18000",
+    xds_mtls: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where to serve xDS to pods of the controller's own namespace, which have certificates.",
+        ),
+    ] = "",
     admin: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to serve /status, /metrics and others.")
     ] = "127.0.0.1:19000",
@@ -171,6 +178,9 @@ def controller(
     model_finder: Finder = None,
     advertise: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where Envoys and pickers find xDS; without it none are deployed.")
+    ] = "",
+    advertise_mtls: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where these find --xds-mtls; without it they use tokens.")
     ] = "",
     envoy_image: Annotated[
         str, typer.Option(metavar="IMAGE", envvar="POINTSMAN_ENVOY_IMAGE", help="The image of the Envoys.")
@@ -212,11 +222,14 @@ def controller(
         from pointsman.trust import namespace_of_pod
 
     configure()
-    _check(xds=xds, admin=admin)
+    _check(xds=xds, admin=admin, **{"xds-mtls": xds_mtls} if xds_mtls else {})
     if lease and not re.fullmatch("[a-z0-9-]+/[a-z0-9-]+", lease):
         raise Failure(f"--lease {lease}: not NAMESPACE/NAME")
     if advertise and xds.startswith("unix:"):
         raise Failure(f"--advertise {advertise}: pods cannot reach --xds {xds}")
+    if bool(xds_mtls) != bool(advertise_mtls) or (advertise_mtls and not advertise):
+        raise Failure("--xds-mtls and --advertise-mtls belong together, and with --advertise")
+    own = own_namespace or namespace_of_pod() or "default"
     names: dict[str, Any] = {"controllers": split(controller_name)} if controller_name else {}
     if identity:
         names["identity"] = identity
@@ -227,26 +240,31 @@ def controller(
         kubeconfig=kubeconfig,
         context=context,
         model_finder=model_finder,
-        infrastructure=_infrastructure(advertise, envoy_image, image, envoy_namespace) if advertise else None,
+        xds_mtls=xds_mtls,
+        infrastructure=_infrastructure(
+            advertise,
+            envoy_image=envoy_image,
+            pointsman_image=image,
+            namespace=envoy_namespace,
+            xds_mtls=advertise_mtls,
+            own_namespace=own,
+        ),
         lease=lease,
-        own_namespace=own_namespace or namespace_of_pod() or "default",
+        own_namespace=own,
         **names,
     )
     uvloop.run(control(options))
 
 
-def _infrastructure(advertise: str, envoy_image: str, image: str, namespace: str) -> Any:  # noqa: ANN401 - imported below
+def _infrastructure(xds: str, **options: Any) -> Any:  # noqa: ANN401 - imported below
+    """Return what is made for Gateways and pools, and where what is made finds xDS; None where nothing is to be."""
+    if not xds:
+        return None
     from pointsman.provisioning import bootstrap_template
     from translators.infrastructure import Infrastructure
 
-    _check(advertise=advertise)
-    return Infrastructure(
-        xds=advertise,
-        bootstrap=bootstrap_template(),
-        envoy_image=envoy_image,
-        pointsman_image=image,
-        namespace=namespace,
-    )
+    _check(advertise=xds, **{"advertise-mtls": options["xds_mtls"]} if options["xds_mtls"] else {})
+    return Infrastructure(xds=xds, bootstrap=bootstrap_template(), **options)
 
 
 @app.command()
@@ -311,10 +329,14 @@ def picker(
     health: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to answer gRPC health checks.")] = "",
     trust: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The roots of the control plane's certificate: TLS, with a token."),
+        typer.Option(metavar="FILE", help="The roots of the control plane's certificate: TLS, and a proof."),
     ] = None,
     token: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The token by which the control plane knows the picker.")
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="tls.crt and tls.key, by which it knows the picker instead of a token."),
     ] = None,
     tls: Annotated[
         str,
@@ -341,7 +363,7 @@ def picker(
 
     configure()
     teacher = teacher_of(pool, xds=xds, folder=folder, kubernetes=kubernetes, kubeconfig=kubeconfig, context=context)
-    proof = proof_of(trust, token, pool)
+    proof = proof_of(trust, token, certificate, pool)
     credentials = credentials_of(tls) if pool else None
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         # gRPC reads it when it is loaded, which has just happened: once more from the beginning.

@@ -25,7 +25,7 @@ from pointsman.identities import Identities
 from pointsman.interests import interests
 from pointsman.noticing import remarks
 from pointsman.programming import Account, Programming
-from pointsman.provisioning import AHEAD, Provisioning
+from pointsman.provisioning import AHEAD, Provisioning, own_interests
 from pointsman.replicas import Replicas, accounts_of
 from pointsman.signals import stop_on_signals
 from pointsman.sites import Cluster
@@ -51,7 +51,8 @@ class ControllerOptions:
 
     controllers: the controllerNames of the GatewayClasses that are ours. namespaces: those that are watched, all where
     there are none. xds, admin: where to serve, "host:port" or "unix:/path"; xDS is served with TLS to pods of ours but
-    over a socket of the file system, which its owner alone reaches. infrastructure: how what Gateways and pools need is
+    over a socket of the file system, which its owner alone reaches. xds_mtls: where it is served to those of them that
+    prove themselves by a certificate, "host:port", or "". infrastructure: how what Gateways and pools need is
     made; without it nothing is, and whoever deploys Envoys and pickers has them ask here. lease: the Lease that decides
     which of several replicas writes, "namespace/name", or "" for one that is alone. identity: its name among them.
     own_namespace: where the controller keeps what is its own.
@@ -59,6 +60,7 @@ class ControllerOptions:
 
     xds: str
     admin: str
+    xds_mtls: str = ""
     controllers: tuple[str, ...] = (CONTROLLER,)
     namespaces: tuple[str, ...] = ()
     kubeconfig: Path | None = None
@@ -109,7 +111,7 @@ class Controller:
         self._plane = ControlPlane(site, settings)
         self._source = KubernetesSource(
             api,
-            interests(),
+            (*interests(), *own_interests(given)),
             namespaces=options.namespaces,
             dice=random.random,
             retold=self._hear,
@@ -200,11 +202,15 @@ class Controller:
         identities = self._identities = Identities(loading.result(), self._trust.origin)
         self._site.certifier = identities
         if self._provisioning is not None:
-            self._provisioning.trust(identities.roots)
+            self._provisioning.trust(identities.roots, identities.of_account)
+        option, mutual = f"--xds-mtls {self._options.xds_mtls}", self._options.xds_mtls
         try:
+            if mutual:
+                self._server.listen_too(mutual, identities.mutual_credentials())
+            option = f"--xds {self._options.xds}"
             await self._server.start(None if self._open else identities.credentials())
         except RuntimeError:
-            raise Failure(f"--xds {self._options.xds}: cannot be bound") from None
+            raise Failure(f"{option}: cannot be bound") from None
         return True
 
     def _certify(self, authority: Authority) -> None:
@@ -212,7 +218,7 @@ class Controller:
         if self._identities is not None and self._identities.take(authority):
             self._site.certify()
             if self._provisioning is not None:
-                self._provisioning.trust(self._identities.roots)
+                self._provisioning.trust(self._identities.roots, self._identities.of_account)
 
     def _hear(self, key: Key) -> None:
         """Look at an object that the API server told of: its status, or the whole of it if it was made here."""

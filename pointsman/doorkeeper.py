@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from sources.kubernetes import ApiError, UnreachableError
 from translators import Translation
+from translators.identities import account_of
 from translators.infrastructure import Account, accounts
 from xds import PICKER, Peer, Permit, Refusal
 
@@ -73,7 +74,7 @@ class Accounts:
 
 
 class Doorkeeper:
-    """Checks tokens, and what their owners ask for.
+    """Checks tokens and names in certificates, and what their owners ask for.
 
     accounts: the service account that each part belongs to; None while that is not known yet. known: waits until it is.
     clock: seconds since the epoch, as tokens have them.
@@ -97,12 +98,9 @@ class Doorkeeper:
         self._told: set[str] = set()
         self.refused: Counter[str] = Counter()
 
-    async def admit(self, metadata: Mapping[str, str]) -> Permit | Refusal:
-        """Say whose stream it is by its metadata (`xds.Admit`)."""
-        given = metadata.get("authorization", "")
-        if not given.lower().startswith(_BEARER):
-            return self._refuse(Refusal("UNAUTHENTICATED", "no token was given"))
-        found = await self._identify(given[len(_BEARER) :].strip())
+    async def admit(self, metadata: Mapping[str, str], names: tuple[str, ...] | None = None) -> Permit | Refusal:
+        """Say whose stream it is (`xds.Admit`): whoever shows a certificate is who that says, whatever the token."""
+        found = self._certified(names) if names is not None else await self._bears(metadata)
         if isinstance(found, Refusal):
             return self._refuse(found)
         if self._accounts() is None:
@@ -110,6 +108,17 @@ class Doorkeeper:
                 async with asyncio.timeout(self._patience):
                     await self._accounts_known()
         return lambda peer: self._permit(found, peer)
+
+    @staticmethod
+    def _certified(names: tuple[str, ...]) -> tuple[str, str] | Refusal:
+        told = ", ".join(names)[:_LONGEST_TOLD] or "nobody"
+        return account_of(names) or Refusal("UNAUTHENTICATED", f"the certificate is of no service account: {told}")
+
+    async def _bears(self, metadata: Mapping[str, str]) -> tuple[str, str] | Refusal:
+        given = metadata.get("authorization", "")
+        if not given.lower().startswith(_BEARER):
+            return Refusal("UNAUTHENTICATED", "no token was given")
+        return await self._identify(given[len(_BEARER) :].strip())
 
     async def _identify(self, token: str) -> tuple[str, str] | Refusal:
         # Of a token nothing is kept but what tells it from others.

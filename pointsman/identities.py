@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 import grpc
 
-from pointsman.authority import Authority, Side
+from pointsman.authority import Authority, Leaf, Side
 from translators import identities
+from translators.infrastructure import ClientCertificate
 from xds import Sealed, seal
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type
@@ -38,6 +39,7 @@ class Identities:
         self._origin = origin
         self._clock = clock
         self._issued: dict[str, _Issued] = {}
+        self._accounts: dict[str, Leaf] = {}
         self._server, self._server_renew_at = self._certify()
 
     @property
@@ -54,6 +56,12 @@ class Identities:
         """Return what to serve with: each connection is shown the certificate of its time."""
         return grpc.dynamic_ssl_server_credentials(self._server, lambda: self._server)
 
+    def mutual_credentials(self) -> grpc.ServerCredentials:
+        """Return what to serve with where clients have to show a certificate of a root that is trusted at the time."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._server, lambda: self._server, require_client_authentication=True
+        )
+
     def take(self, authority: Authority) -> bool:
         """Look at the time, and take this authority from here on; tell whether there is anything to be sent anew."""
         moment = self._clock()
@@ -62,12 +70,24 @@ class Identities:
         if changed:
             self._authority = authority
             self._issued.clear()
+            self._accounts.clear()
         if changed or moment >= self._server_renew_at:
             self._server, self._server_renew_at = self._certify()
         due = [name for name, each in self._issued.items() if moment >= each.renew_at]
         for name in due:
             del self._issued[name]
-        return changed or bool(due)
+        due_accounts = [name for name, each in self._accounts.items() if moment >= each.renew_at]
+        for name in due_accounts:
+            del self._accounts[name]
+        return changed or bool(due) or bool(due_accounts)
+
+    def of_account(self, namespace: str, name: str) -> ClientCertificate:
+        """Return what the pods of a service account prove themselves to the control plane by."""
+        full = identities.account_name(namespace, name)
+        leaf = self._accounts.get(full)
+        if leaf is None:
+            leaf = self._accounts[full] = self._authority.issue(full, "client", self._clock())
+        return ClientCertificate(leaf.chain, leaf.key)
 
     def of_envoy(self, gateway: str) -> tuple[Sealed, ...]:
         """Return what an Envoy of a Gateway ("namespace/name") meets pickers with."""
@@ -95,4 +115,6 @@ class Identities:
 
     def _certify(self) -> tuple[grpc.ServerCertificateConfiguration, datetime]:
         leaf = self._authority.issue(identities.CONTROL_PLANE, "server", self._clock())
-        return grpc.ssl_server_certificate_configuration([(leaf.key, leaf.chain)]), leaf.renew_at
+        return grpc.ssl_server_certificate_configuration(
+            [(leaf.key, leaf.chain)], self._authority.bundle
+        ), leaf.renew_at

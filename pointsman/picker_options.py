@@ -31,15 +31,15 @@ def teacher_of(
     return ClusterTeacher(kubeconfig, context, pool) if folder is None else FolderTeacher(folder, pool)
 
 
-def proof_of(trust: Path | None, token: Path | None, pool: str) -> Credentials | None:
+def proof_of(trust: Path | None, token: Path | None, certificate: Path | None, pool: str) -> Credentials | None:
     """Return how control plane and picker know each other.  Failure for options that do not go together."""
-    if trust is None and token is None:
+    if trust is None and token is None and certificate is None:
         return None
-    if trust is None or token is None:
-        raise Failure("--trust and --token belong together")
+    if trust is None or (token is None) == (certificate is None):
+        raise Failure("--trust belongs together with one of --token and --certificate")
     if pool:
-        raise Failure("--trust and --token are for the pickers of our own gateway, not for --pool")
-    return Credentials(trust, token)
+        raise Failure("--trust, --token and --certificate are for the pickers of our own gateway, not for --pool")
+    return Credentials(trust, token, certificate)
 
 
 def credentials_of(tls: str) -> grpc.ServerCredentials | None:

@@ -1,6 +1,6 @@
 """Makes what Gateways and pools need in a cluster, as the translation says it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 
@@ -18,6 +18,7 @@ from resources import (
     Key,
     Object,
     PodDisruptionBudget,
+    Secret,
     Service,
     ServiceAccount,
     World,
@@ -29,6 +30,7 @@ from translators.infrastructure import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
     PICKER_NAME_LABEL,
+    ClientCertificate,
     GatewayNeeds,
     Infrastructure,
     Made,
@@ -46,7 +48,7 @@ MADE: tuple[type[Object], ...] = (
     Service,
     ServiceAccount,
 )
-"""The kinds that are made."""
+"""The kinds that are made in any namespace; in the controller's own, Secrets are as well."""
 
 AHEAD: tuple[type[Object], ...] = (CustomResourceDefinition, GatewayClass, Gateway, EnvoyProxy, *MADE)
 """The kinds that say what Gateways need, and what of that is there."""
@@ -66,6 +68,13 @@ def interests() -> Iterator[Interest]:
     label = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
     made = (kind for kind in MADE if kind is not Service)
     yield from (Interest(kind, label_selector=label, bare=True, keeps_status=True) for kind in made)
+
+
+def own_interests(infrastructure: Infrastructure | None) -> Iterator[Interest]:
+    """Yield what to follow of what is made in the controller's own namespace alone: names of Secrets, and no keys."""
+    if infrastructure is not None and infrastructure.xds_mtls:
+        label, namespace = f"{MANAGED_BY_LABEL}={MANAGED_BY}", infrastructure.own_namespace
+        yield Interest(Secret, label_selector=label, namespace=namespace, bare=True, keeps_status=True)
 
 
 class Provisioning:
@@ -119,7 +128,7 @@ class Provisioning:
         objects: list[Object] = [each.owner for each in gateways]
         objects += [pool for picker in pickers for pool in picker.pools]
         uids = {each.key: told.uid for each in objects if (told := self._source.told(each.key)) is not None}
-        provided = provision(gateways, pickers, self._infrastructure, uids)
+        provided = provision(gateways, pickers, self._infrastructure, uids, self._there.keys())
         self._origins = {each.key: each.origin for each in provided.objects}
         return provided
 
@@ -132,12 +141,11 @@ class Provisioning:
         """Return a line for each object that has to be there for a Gateway or a pool and that could not be made."""
         return tuple(text for key, text in sorted(self.applier.problems.items()) if self._origins.get(key) == origin)
 
-    def trust(self, roots: str) -> None:
-        """Have everything that is made know the control plane by these roots (PEM)."""
-        if roots != self._infrastructure.roots:
-            self._infrastructure = replace(self._infrastructure, roots=roots)
-            if self._translation is not None:
-                self.want(self._world, self._translation)
+    def trust(self, roots: str, certify: Callable[[str, str], ClientCertificate]) -> None:
+        """Have everything that is made know the control plane by these roots (PEM), and prove itself as of now."""
+        self._infrastructure = replace(self._infrastructure, roots=roots, certify=certify)
+        if self._translation is not None:
+            self.want(self._world, self._translation)
 
     def _whose(self, labels: Mapping[str, str]) -> str | None:
         """Say whose an object is, as `Applier` asks."""
@@ -157,11 +165,13 @@ class Provisioning:
 
     def _found(self, world: World) -> Mapping[Key, Object]:
         """Return what is ours, or may become so."""
+        kinds: tuple[type[Object], ...] = (*MADE, Secret)
         return {
             item.key: item
-            for kind in MADE
+            for kind in kinds
             for item in world.all(kind).values()
             if not self._whose(item.metadata.labels)
+            and (kind is not Secret or item.key.namespace == self._infrastructure.own_namespace)
         }
 
 

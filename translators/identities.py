@@ -1,11 +1,13 @@
 """How control plane, Envoys and pickers of a cluster know one another: names in certificates, and what carries these.
 
-An Envoy and a picker prove themselves to the control plane by a token of their pod's service account, and meet each
-other with certificates that it gives both of them over the stream: an Envoy as secrets (SDS), a picker as a resource of
-our own. So no key is written anywhere but where the control plane keeps that of its authority.
+An Envoy and a picker prove to the control plane which service account their pod has: in the controller's own namespace
+by a certificate of the account, elsewhere by a token of it. They meet each other with certificates that it gives both
+of them over the stream: an Envoy as secrets (SDS), a picker as a resource of our own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
@@ -22,6 +24,20 @@ IDENTITY_SECRET, TRUST_SECRET = "pointsman/identity", "pointsman/trust"
 """An Envoy's own certificate, and the roots of pickers' certificates, as it asks for them."""
 
 _ENVOYS = "spiffe://pointsman/envoy/"
+_ACCOUNTS = "spiffe://pointsman/account/"
+
+
+def account_name(namespace: str, name: str) -> str:
+    """Return the name in the certificate by which pods of a service account prove themselves to the control plane."""
+    return f"{_ACCOUNTS}{namespace}/{name}"
+
+
+def account_of(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return namespace and name of the service account that a certificate with these names proves, if it is one."""
+    if len(names) != 1 or not names[0].startswith(_ACCOUNTS):
+        return None
+    namespace, _, name = names[0].removeprefix(_ACCOUNTS).partition("/")
+    return (namespace, name) if namespace and name and "/" not in name else None
 
 
 def envoy_name(gateway: str) -> str:

@@ -43,11 +43,15 @@ class Refusal:
 Permit = Callable[[Peer], Refusal | None]
 """Says why a client whose identity is known may not be who its first request says; None to serve it."""
 
-Admit = Callable[[Mapping[str, str]], Awaitable[Permit | Refusal]]
-"""Finds out who a client is by the metadata of its stream, before anything that it sends is read."""
+Admit = Callable[[Mapping[str, str], tuple[str, ...] | None], Awaitable[Permit | Refusal]]
+"""Finds out who a client is, before anything that it sends is read.
+
+By the metadata of its stream, and the names in the certificate that it has shown (its subject alternative names); None
+where it has shown none.
+"""
 
 
-async def _admit_everybody(_metadata: Mapping[str, str]) -> Permit:
+async def _admit_everybody(_metadata: Mapping[str, str], _names: tuple[str, ...] | None) -> Permit:
     """Admit: whoever reaches a socket of one user is that user."""
     return lambda _: None
 
@@ -82,6 +86,13 @@ class AdsServer:
             response_serializer=DeltaDiscoveryResponse.SerializeToString,
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+
+    def listen_too(self, address: str, credentials: grpc.ServerCredentials) -> str:
+        """Listen at another address, too, from `start` on; return it, with the port that was taken in place of 0.
+
+        Raise RuntimeError when it cannot be bound.
+        """
+        return f"{address.rpartition(':')[0]}:{self._server.add_secure_port(address, credentials)}"
 
     async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
         """Listen, with TLS where there are credentials; raise RuntimeError when the address cannot be bound."""
@@ -167,7 +178,7 @@ class AdsServer:
         self, requests: AsyncIterator[DeltaDiscoveryRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[DeltaDiscoveryResponse]:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        permit = await self._admit(metadata)
+        permit = await self._admit(metadata, _names(context))
         if isinstance(permit, Refusal):
             await _refuse(context, permit)
             return
@@ -217,6 +228,14 @@ class AdsServer:
     def _leave(self, client: _Client) -> None:
         del self._clients[id(client.stream)]
         self._deliver(self._group.leave(client.stream))
+
+
+def _names(context: grpc.aio.ServicerContext) -> tuple[str, ...] | None:
+    """Return the names in the client's certificate, which was verified as the connection began; None without one."""
+    shown = context.auth_context()
+    if "x509_pem_cert" not in shown:
+        return None
+    return tuple(each.decode(errors="replace") for each in shown.get("x509_subject_alternative_name", ()))
 
 
 async def _refuse(context: grpc.aio.ServicerContext, refusal: Refusal) -> None:

@@ -26,6 +26,9 @@ APPLY = "application/apply-patch+yaml"
 """The content type of server-side apply."""
 
 JSON = "application/json"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""What to accept in place of objects: their metadata."""
 
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 # Seconds for a request that is not a watch; and between two bytes of a watch. An API server sends a bookmark about once

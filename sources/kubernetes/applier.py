@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -47,7 +47,8 @@ class Wanted:
 
     key: Key
     api_version: str
-    body: Mapping[str, Any]
+    # That of a Secret has a private key in it.
+    body: Mapping[str, Any] = field(repr=False)
     form: str
     manager: str
     patience: float = 0.0

@@ -14,12 +14,11 @@ import orjson
 import structlog
 
 from resources import Object
-from sources.kubernetes.api import Api
+from sources.kubernetes.api import METADATA, METADATA_LIST, Api
 from sources.kubernetes.discovery import Served, discover
 from sources.kubernetes.errors import NOT_FOUND, ApiError, UnreachableError
 
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 # A definition is served a moment after it is there (seconds).
 _LAG = 0.25
 _LOOKS = 20
@@ -97,7 +96,7 @@ class Catalog:
 
     async def _is_gone(self, served: Served) -> bool:
         try:
-            await self._api.get(f"{_DEFINITIONS}/{served.plural}.{served.kind.GROUP}", accept=_METADATA.format(""))
+            await self._api.get(f"{_DEFINITIONS}/{served.plural}.{served.kind.GROUP}", accept=METADATA)
         except ApiError as error:
             return error.status == NOT_FOUND
         return False
@@ -110,12 +109,12 @@ class Catalog:
         """Ring at each change of a definition."""
         while True:
             with suppress(ApiError, UnreachableError):
-                listed = await self._api.get(_DEFINITIONS, {"limit": "1"}, accept=_METADATA.format("List"))
+                listed = await self._api.get(_DEFINITIONS, {"limit": "1"}, accept=METADATA_LIST)
                 version = orjson.loads(listed)["metadata"]["resourceVersion"]
                 # What changed before the watch began.
                 self._rung.set()
                 query = {"resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": "290"}
-                async for line in self._api.watch(_DEFINITIONS, query, accept=_METADATA.format("")):
+                async for line in self._api.watch(_DEFINITIONS, query, accept=METADATA):
                     if b'"type":"BOOKMARK"' not in line[:40]:
                         self._rung.set()
             await asyncio.sleep(_RETRY)

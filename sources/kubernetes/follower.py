@@ -27,7 +27,6 @@ _INDEX = re.compile(r"\[\d+\]")
 _DEFAULT_NAMESPACE = "default"
 # Objects that are decoded in one go.
 _PIECE = 50
-_METADATA = ("apiVersion", "kind", "metadata")
 
 
 class Told(NamedTuple):
@@ -82,7 +81,7 @@ class Page(NamedTuple):
 class Follower:
     """Follows one kind.
 
-    `keep` says of which objects, in the API's words, anything is kept; of those of a `bare` kind it is the metadata.
+    `keep` says of which objects, in the API's words, anything is kept; of a `bare` kind nothing but metadata is told.
     """
 
     kind: type[Object]
@@ -171,7 +170,9 @@ class Follower:
         try:
             read = slim(self.kind, item)
             if self.bare:
-                read = {**{name: read[name] for name in _METADATA if name in read}, "spec": {}}
+                # What is asked for is metadata, and comes as such (meta/v1, PartialObjectMetadata).
+                version = "/".join(filter(None, (self.kind.GROUP, self.kind.VERSIONS[0])))
+                read = {"apiVersion": version, "kind": self.kind.KIND, "metadata": read["metadata"], "spec": {}}
             decoded = decode(cast("Mapping[str, object]", read))
         except DecodeError as error:
             self.problems[key or str(error.key_text)] = f"{error}; the last good version serves on"

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from resources import Key, Object, Upsert
-from sources.kubernetes.api import Api
+from sources.kubernetes.api import JSON, METADATA, METADATA_LIST, Api
 from sources.kubernetes.catalog import Catalog
 from sources.kubernetes.discovery import Served
 from sources.kubernetes.errors import FORBIDDEN, GONE, NOT_FOUND, ApiError, UnreachableError
@@ -36,13 +36,15 @@ class Interest:
     """What to follow of a kind.
 
     field_selector, label_selector: as the API has them (``type=kubernetes.io/tls``).  keeps_status: whether `told` is
-    to be kept.  keep: of which objects, in the API's words, anything is kept.  bare: whether that is metadata alone.
-    optional: whether to begin without it as long as it must not be read.
+    to be kept.  keep: of which objects, in the API's words, anything is kept.  bare: whether metadata alone is asked
+    for.  namespace: the only one that is followed, whichever the others are.  optional: whether to begin without it as
+    long as it must not be read.
     """
 
     kind: type[Object]
     field_selector: str = ""
     label_selector: str = ""
+    namespace: str = ""
     bare: bool = False
     optional: bool = False
     keeps_status: bool = False
@@ -71,9 +73,7 @@ class KubernetesSource:
         self._retold = retold
         self.catalog = Catalog(api, (each.kind for each in interests))
         self._watchers = [
-            _Watcher(self, each, namespace)
-            for each in interests
-            for namespace in (namespaces if namespaces and each.kind.NAMESPACED else ("",))
+            _Watcher(self, each, namespace) for each in interests for namespace in _namespaces(each, namespaces)
         ]
         self._pending: dict[Key, Change] = {}
         self._news = asyncio.Event()
@@ -186,6 +186,12 @@ class KubernetesSource:
         return tuple(sorted(ObjectNotice(text) for each in self._watchers for text in each.follower.notices()))
 
 
+def _namespaces(interest: Interest, watched: Sequence[str]) -> Sequence[str]:
+    if interest.namespace:
+        return (interest.namespace,)
+    return watched if watched and interest.kind.NAMESPACED else ("",)
+
+
 class _Watcher:
     """Follows one kind, in all namespaces ("") or in one."""
 
@@ -240,7 +246,7 @@ class _Watcher:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": _WATCH,
         }
-        async for line in self._source.api.watch(path, query):
+        async for line in self._source.api.watch(path, query, accept=METADATA if self.interest.bare else JSON):
             before = len(self.follower.problems), len(self.follower.ignored)
             changes = self.follower.event(line)
             self._failed, self._away = 0, False
@@ -252,13 +258,15 @@ class _Watcher:
     async def _list(self, path: str, selected: Mapping[str, str]) -> None:
         self.follower.restart()
         query = {**selected, "limit": _PAGE}
-        coming = asyncio.create_task(self._source.api.get(path, query))
+        accept = METADATA_LIST if self.interest.bare else JSON
+        coming = asyncio.create_task(self._source.api.get(path, query, accept=accept))
         try:
             while True:
                 page = Page.read(await coming)
                 if page.next:
                     # The server puts it together while this one is decoded.
-                    coming = asyncio.create_task(self._source.api.get(path, {**query, "continue": page.next}))
+                    more = {**query, "continue": page.next}
+                    coming = asyncio.create_task(self._source.api.get(path, more, accept=accept))
                 for part in page.parts():
                     self._source.take(self.follower.page(part), self.follower.retold)
                     await asyncio.sleep(0)

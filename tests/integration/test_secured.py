@@ -12,12 +12,14 @@ import aiohttp
 import grpc
 import pytest
 from aiohttp import web
+from cryptography import x509
 from secured import ENVOYS, GATEWAY, NAMESPACE, PICKERS, Secured
 
 from picker.ads import SERVER_NAME
-from pointsman.authority import Authority
+from pointsman.authority import Authority, Leaf
 from protos.pointsman.envoy.v1.base_pb2 import Node
 from protos.pointsman.envoy.v1.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from translators.identities import account_name
 from xds.wire import METHOD
 
 DAY = timedelta(days=1)
@@ -73,11 +75,14 @@ async def asking(port: int) -> AsyncIterator[Counter[str]]:
         await task
 
 
-async def refusal(secured: Secured, token: str | None, group: str, role: str = "envoy") -> str:
-    """Why a client is refused; "" where it is served."""
+async def refusal(
+    secured: Secured, token: str | None, group: str, role: str = "envoy", leaf: Leaf | None = None, xds: str = ""
+) -> str:
+    """Why a client is refused; "" where it is served. leaf: the certificate that it shows."""
     options = (("grpc.ssl_target_name_override", SERVER_NAME),)
-    security = grpc.ssl_channel_credentials(secured.identities.roots.encode())
-    async with grpc.aio.secure_channel(secured.xds, security, options=options) as channel:
+    pair = (leaf.key, leaf.chain) if leaf is not None else ()
+    security = grpc.ssl_channel_credentials(secured.identities.roots.encode(), *pair)
+    async with grpc.aio.secure_channel(xds or secured.xds, security, options=options) as channel:
         call = channel.stream_stream(
             METHOD,
             request_serializer=DeltaDiscoveryRequest.SerializeToString,
@@ -150,6 +155,110 @@ async def _who_is_refused(secured: Secured) -> None:
     for context in (None, bare, picker, foreign):
         assert await _is_turned_away(secured.picker_port, context)
     assert not await _is_turned_away(secured.picker_port, _certified(secured, name, secured.authority))
+
+
+async def test_certificates_of_accounts_are_renewed_without_a_dropped_stream(tmp_path: Path) -> None:
+    today = datetime.now(UTC)
+    async with model_server() as upstream:
+        secured = Secured(tmp_path, upstream, Authority.new(today - 6 * 365 * DAY), today - 3 * DAY, mutual=True)
+        async with secured.running():
+
+            async def served() -> bool:
+                return await ask(secured.port) == "served"
+
+            await until(served)
+            assert {each.peer.group for each in secured.server.status()} == {OWN, secured.picker_group}
+            await _who_is_refused_with_certificates(secured, today)
+            async with asking(secured.port) as answers:
+                await _accounts_are_renewed(secured, today)
+                await _accounts_of_a_new_root(secured, today)
+                answered = answers.total()
+
+                async def more() -> bool:
+                    return answers.total() > answered + 3
+
+                await until(more)
+            assert set(answers) == {"served"}
+            shown = [await secured.admin(path) for path in ("config_dump?include_eds", "certs", "stats")]
+            for text in (*shown, (tmp_path / "envoy.log").read_text(), _log_of(secured)):
+                assert "PRIVATE KEY" not in text
+            # The API server was asked about the token alone that came where tokens count.
+            assert secured.asked == ["right"]
+
+
+async def _who_is_refused_with_certificates(secured: Secured, today: datetime) -> None:
+    issue = secured.authority.issue
+    envoys, pickers = (account_name(*each) for each in (ENVOYS, PICKERS))
+    picker = secured.picker_group
+    secured.tokens["right"] = ENVOYS
+    for leaf, group, role, status in (
+        (issue(envoys, "client", today), OWN, "envoy", ""),
+        (issue(pickers, "client", today), picker, "picker", ""),
+        (issue(envoys, "client", today), "shop/other", "envoy", "PERMISSION_DENIED"),
+        (issue(envoys, "client", today), picker, "picker", "PERMISSION_DENIED"),
+        (issue(pickers, "client", today), OWN, "envoy", "PERMISSION_DENIED"),
+        (issue(account_name(NAMESPACE, "other-ours"), "client", today), OWN, "envoy", "PERMISSION_DENIED"),
+        # What Envoys meet pickers with.
+        (issue(f"spiffe://pointsman/envoy/{OWN}", "client", today), OWN, "envoy", "UNAUTHENTICATED"),
+        # These get no answer, but the end of the connection: a stranger, one that has expired, what is of a server.
+        (None, OWN, "envoy", "UNAVAILABLE"),
+        (Authority.new(today - DAY).issue(envoys, "client", today), OWN, "envoy", "UNAVAILABLE"),
+        (issue(envoys, "client", today - 8 * DAY), OWN, "envoy", "UNAVAILABLE"),
+        (issue(envoys, "server", today), OWN, "envoy", "UNAVAILABLE"),
+    ):
+        assert await refusal(secured, "right", group, role, leaf, secured.xds_mtls) == status
+    # A version before has them come with a token, where all others do; there a certificate counts for nothing.
+    assert await refusal(secured, "right", OWN) == ""
+    assert await refusal(secured, None, OWN, leaf=issue(envoys, "client", today)) == "UNAUTHENTICATED"
+    # Whoever may ask the control plane is no Envoy for a picker because of that.
+    assert await _is_turned_away(secured.picker_port, _certified(secured, envoys, secured.authority))
+
+
+async def _connections(secured: Secured) -> int:
+    return await secured.stat("cluster.pointsman-control-plane.upstream_cx_total")
+
+
+async def _accounts_are_renewed(secured: Secured, today: datetime) -> None:
+    connections, before = await _connections(secured), await secured.admin("certs")
+    secured.now = today
+    assert secured.identities.take(secured.authority)
+    chain = secured.identities.of_account(*ENVOYS).chain
+    secured.show_roots()
+    serial = f"{x509.load_pem_x509_certificate(chain).serial_number:x}"
+    assert serial not in before
+
+    async def renewed() -> bool:
+        return serial in await secured.admin("certs")
+
+    await until(renewed)
+    assert await _connections(secured) == connections
+    assert "Control plane away" not in _log_of(secured)
+
+
+async def _accounts_of_a_new_root(secured: Secured, today: datetime) -> None:
+    """A new root is heard of, then signs; a replica that trusts it alone is shown what it has signed."""
+    connections = await _connections(secured)
+    renewed = secured.authority.renewed(today - timedelta(hours=2))
+    assert len(renewed.roots) == 2
+    updates = "cluster.pointsman-control-plane.client_ssl_socket_factory.ssl_context_update_by_sds"
+    updated = await secured.stat(updates)
+    assert secured.identities.take(renewed)
+    secured.site.certify()
+    secured.show_roots()
+
+    async def heard() -> bool:
+        return await secured.stat(updates) > updated and all(each.in_sync for each in secured.server.status())
+
+    await until(heard)
+    assert await _connections(secured) == connections
+    assert "Control plane away" not in _log_of(secured)
+    secured.identities.take(Authority(renewed.roots[1:]))
+    await secured.restart_control_plane()
+
+    async def back() -> bool:
+        return len(secured.server.status()) == 2 and all(each.in_sync for each in secured.server.status())
+
+    await until(back)
 
 
 def _certified(secured: Secured, name: str, authority: Authority) -> ssl.SSLContext:

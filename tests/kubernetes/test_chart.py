@@ -124,6 +124,12 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: front}]
 """
 
+BESIDE = {
+    "apiVersion": GATEWAY_API,
+    "kind": "Gateway",
+    "metadata": {"name": "beside"},
+    "spec": {"gatewayClassName": CLASS, "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]},
+}
 NOWHERE = {"name": "absent", "port": 1}
 
 # Rights that a test sees no use of, and why they are given.
@@ -190,18 +196,21 @@ class Release:
 
     def programmed(self) -> None:
         """Wait until all Gateways are."""
-        wait = ("wait", "-n", SHOP, "gateway", "--all", "--for=condition=Programmed")
-        self.cluster.kubectl(*wait, f"--timeout={PATIENCE:.0f}s")
+        for namespace in (SHOP, SYSTEM):
+            wait = ("wait", "-n", namespace, "gateway", "--all", "--for=condition=Programmed")
+            self.cluster.kubectl(*wait, f"--timeout={PATIENCE:.0f}s")
 
-    def made(self) -> list[str]:
+    def made(self, kinds: str = "cm,deploy,ds,hpa,pdb,sa,secret,svc") -> list[str]:
         """The names of what is made for Gateways."""
-        kinds = "cm,deploy,ds,hpa,pdb,sa,svc"
-        found = self.cluster.get(kinds, "-l", "gateway.networking.k8s.io/gateway-name", namespace=SHOP)["items"]
+        label = "gateway.networking.k8s.io/gateway-name"
+        found = [
+            each for name in (SHOP, SYSTEM) for each in self.cluster.get(kinds, "-l", label, namespace=name)["items"]
+        ]
         return [each["metadata"]["name"] for each in found]
 
     def pods(self) -> list[dict[str, Any]]:
         """The controller's Pods, without those that are ending."""
-        found = self.cluster.get("pods", namespace=SYSTEM)["items"]
+        found = self.cluster.get("pods", "-l", "app.kubernetes.io/instance=gw", namespace=SYSTEM)["items"]
         return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
 
@@ -226,7 +235,10 @@ def test_an_installation_lives_with_the_rights_that_it_has(release: Release) -> 
     release.helm("install", "gw", str(charts.CHART), *waiting)
     release.cluster.apply(pair("example.com").secret("certificate", SHOP), namespace=SHOP)
     release.cluster.kubectl("apply", "-n", SHOP, "-f", "-", stdin=OBJECTS)
+    # The Envoys of one prove themselves by a certificate, the others by tokens.
+    release.cluster.apply(BESIDE, namespace=SYSTEM)
     release.programmed()
+    assert release.made("secret") == [f"beside-{CLASS}-identity"]
     # A mistake is an Event.
     release.apply("HTTPRoute", "wrong", parentRefs=[{"name": "front"}], rules=[{"backendRefs": [NOWHERE]}])
     _everything_is_renamed(release)
@@ -239,7 +251,11 @@ def test_an_installation_lives_with_the_rights_that_it_has(release: Release) -> 
     (pod,) = release.pods()
     assert pod["metadata"]["labels"]["again"] == "yes"
     told = release.cluster.run([*cluster_images.PROGRAM, "status", f"{pod['status']['podIP']}:19000", "--json"])
-    assert {each["name"] for each in json.loads(told)["gateways"]} == {f"{SHOP}/front", f"{SHOP}/side"}
+    assert {each["name"] for each in json.loads(told)["gateways"]} == {
+        f"{SHOP}/front",
+        f"{SHOP}/side",
+        f"{SYSTEM}/beside",
+    }
 
     roles = release.cluster.get("clusterroles,roles", "-A", "-l", "app.kubernetes.io/instance=gw")["items"]
     granted = rights.granted(roles)
@@ -266,15 +282,16 @@ def _everything_is_renamed(release: Release) -> None:
     """Another class gives all that is made another name; what bears the old ones goes."""
     release.apply("GatewayClass", OTHER, controllerName=NAME)
     patch = json.dumps({"spec": {"gatewayClassName": OTHER}})
-    for name in ("front", "side"):
-        release.cluster.kubectl("patch", "-n", SHOP, "gateway", name, "--type=merge", "-p", patch)
+    for namespace, name in ((SHOP, "front"), (SHOP, "side"), (SYSTEM, "beside")):
+        release.cluster.kubectl("patch", "-n", namespace, "gateway", name, "--type=merge", "-p", patch)
 
     def renamed() -> bool:
         names = release.made()
-        return bool(names) and all(name.endswith(f"-{OTHER}") for name in names)
+        return bool(names) and all(name.removesuffix("-identity").endswith(f"-{OTHER}") for name in names)
 
     release.until(renamed)
     release.programmed()
+    assert release.made("secret") == [f"beside-{OTHER}-identity"]
 
 
 def _a_definition_goes(release: Release) -> None:
@@ -291,8 +308,10 @@ def _it_goes(release: Release, waiting: tuple[str, ...]) -> None:
     """What was made goes with the Gateways and pools, the rest with the release, and definitions stay."""
     pools = ("inferencepools.inference.networking.k8s.io", "inferencepools.inference.networking.x-k8s.io")
     release.cluster.kubectl("delete", "-n", SHOP, ",".join(("gateway", "httproute", *pools)), "--all")
+    release.cluster.kubectl("delete", "-n", SYSTEM, "gateway", "--all")
     label = "app.kubernetes.io/managed-by=pointsman"
     release.until(lambda: not release.cluster.get("cm,deploy,ds,sa,svc", "-l", label, namespace=SHOP)["items"])
+    release.until(lambda: release.made() == [])
     release.helm("uninstall", "gw", *waiting)
     kinds = "all,pdb,sa,clusterrole,clusterrolebinding,gatewayclass"
     release.until(lambda: not release.cluster.get(kinds, "-A", "-l", "app.kubernetes.io/instance=gw")["items"])

@@ -121,15 +121,31 @@ def test_the_version_is_printed_and_starts_fast() -> None:
         ),
         (
             "picker --xds 127.0.0.1:1 --listen unix:/y --metrics 127.0.0.1:0 --trust {folder}",
-            "--trust and --token belong together",
+            "--trust belongs together with one of --token and --certificate",
+        ),
+        (
+            "picker --xds 127.0.0.1:1 --listen unix:/y --metrics 127.0.0.1:0 --trust a --token b --certificate c",
+            "--trust belongs together with one of --token and --certificate",
         ),
         (
             "picker --xds unix:/x --pool a/b --listen unix:/y --metrics 127.0.0.1:0 --trust a --token b",
-            "--trust and --token are for the pickers of our own gateway, not for --pool",
+            "--trust, --token and --certificate are for the pickers of our own gateway, not for --pool",
         ),
         (
             "controller --xds unix:/x --admin unix:/y --advertise a:1",
             "--advertise a:1: pods cannot reach --xds unix:/x",
+        ),
+        (
+            "controller --xds 127.0.0.1:0 --admin unix:/y --advertise a:1 --xds-mtls 127.0.0.1:0",
+            "--xds-mtls and --advertise-mtls belong together, and with --advertise",
+        ),
+        (
+            "controller --xds 127.0.0.1:0 --admin unix:/y --xds-mtls 127.0.0.1:0 --advertise-mtls a:2",
+            "--xds-mtls and --advertise-mtls belong together, and with --advertise",
+        ),
+        (
+            "controller --admin unix:/y --advertise a:1 --xds-mtls 127.0.0.1:0 --advertise-mtls a",
+            "--advertise-mtls a: neither unix:PATH nor HOST:PORT",
         ),
         ("simulate {folder} --pods {folder}/none", "{folder}/none: no such folder"),
     ],

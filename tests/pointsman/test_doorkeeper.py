@@ -81,6 +81,43 @@ async def test_strangers_are_refused() -> None:
     assert await stage.status("unknown", "shop/front") == "UNAUTHENTICATED"
 
 
+async def test_a_certificate_says_whose_it_is_whatever_the_token() -> None:
+    stage = Stage()
+    front, picker = "spiffe://pointsman/account/shop/front-ours", "spiffe://pointsman/account/shop/epp"
+
+    async def status(names: tuple[str, ...], group: str, role: str = "envoy") -> str:
+        permit = await stage.doorkeeper.admit({"authorization": f"Bearer {stage.envoys}"}, names)
+        refusal = permit if isinstance(permit, Refusal) else permit(Peer("node", group, role, ""))
+        return refusal.status if refusal is not None else ""
+
+    assert await status((front,), "shop/front") == ""
+    assert await status((picker,), "picker/shop/epp/9002", "picker") == ""
+    for names, group, role in (
+        ((front,), "shop/other", "envoy"),
+        ((front,), "picker/shop/epp/9002", "picker"),
+        ((picker,), "shop/front", "envoy"),
+        ((picker,), "shop/front", "picker"),
+        # Of the same name, elsewhere.
+        (("spiffe://pointsman/account/other/front-ours",), "shop/front", "envoy"),
+    ):
+        assert await status(names, group, role) == "PERMISSION_DENIED"
+    for names in (
+        (),
+        # What Envoys and pickers meet each other with proves no account, nor does what is of several.
+        ("spiffe://pointsman/envoy/shop/front",),
+        ("spiffe://pointsman/picker/shop/epp/9002",),
+        ("pointsman-control-plane",),
+        (front, picker),
+        (front + "/more",),
+        ("spiffe://pointsman/account/front-ours",),
+        ("spiffe://pointsman/account//front-ours",),
+        ("spiffe://elsewhere/account/shop/front-ours",),
+    ):
+        assert await status(names, "shop/front") == "UNAUTHENTICATED"
+    # No API server was asked.
+    assert stage.asked == 0
+
+
 async def test_nobody_is_served_before_the_cluster_is_known() -> None:
     stage = Stage(accounts=None)
     coming = asyncio.create_task(stage.status(stage.envoys, "shop/front"))

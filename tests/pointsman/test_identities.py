@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 
 from pointsman.authority import Authority
 from pointsman.identities import Identities
 from protos.pointsman.picker.v1.identity_pb2 import Identity
+from translators.identities import account_of
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -57,6 +59,31 @@ def test_certificates_stay_until_they_are_due() -> None:
     assert stage.identities.take(stage.authority)
     assert stage.identities.of_envoy("shop/front")[0] != first[0]
     assert stage.identities.server is not server
+
+
+def test_a_service_account_has_a_certificate_until_it_is_due() -> None:
+    stage = Stage()
+    found = stage.identities.of_account("system", "front-ours")
+    (certificate,) = x509.load_pem_x509_certificates(found.chain)
+    assert names(found.chain) == ["spiffe://pointsman/account/system/front-ours"]
+    assert account_of(names(found.chain)) == ("system", "front-ours")
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [*usage] == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert "PRIVATE" not in repr(found)
+    stage.now += DAY
+    assert not stage.identities.take(stage.authority)
+    assert stage.identities.of_account("system", "front-ours") == found
+    assert stage.identities.of_account("system", "other") != found
+    # With days to spare, for what is asleep or away.
+    stage.now = START + 3 * DAY
+    assert stage.identities.take(stage.authority)
+    renewed = stage.identities.of_account("system", "front-ours")
+    assert renewed.chain != found.chain
+    assert certificate.not_valid_after_utc > stage.now + 3 * DAY
+    # Nobody asks any more for what is gone; nothing is due because of it.
+    stage.now += 3 * DAY
+    assert stage.identities.take(stage.authority)
+    assert not stage.identities.take(stage.authority)
 
 
 def test_new_roots_are_sent_to_all() -> None:

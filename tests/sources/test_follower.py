@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources import Delete, HTTPRoute, Key, Pod, Service, Upsert, World
+from resources import Delete, HTTPRoute, Key, Pod, Secret, Service, Upsert, World
 from sources.kubernetes.errors import GONE, ApiError
 from sources.kubernetes.follower import Change, Follower, Page
 
@@ -141,6 +141,21 @@ def test_only_objects_of_interest_are_kept() -> None:
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "labels": {"keep": "yes"}}}
     assert told(follower.event(event("ADDED", service))) == ["+a"]
     assert told(follower.event(event("MODIFIED", {**service, "metadata": {"name": "a"}}))) == ["-a"]
+
+
+def test_of_a_bare_kind_metadata_is_told_and_kept() -> None:
+    follower = Follower(Secret, bare=True, keeps_status=True)
+    metadata = {"name": "a", "namespace": "shop", "uid": "1", "resourceVersion": "7", "labels": {"app": "x"}}
+    # As an API server gives metadata in place of the object (meta/v1, PartialObjectMetadata).
+    partial = {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}
+    listed = {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "7"}}
+    (change,) = follower.page(Page.read(orjson.dumps({**listed, "items": [{"metadata": metadata}]})))
+    assert follower.event(event("MODIFIED", partial)) == []
+    assert isinstance(change, Upsert)
+    assert (change.object.key, change.object.metadata.labels) == (Key("", "Secret", "shop", "a"), {"app": "x"})
+    assert follower.told[change.object.key].resource_version == "7"
+    assert told(follower.event(event("DELETED", partial))) == ["-a"]
+    assert (follower.problems, list(follower.notices())) == ({}, [])
 
 
 def test_of_a_pod_only_what_a_gateway_uses_is_kept() -> None:

@@ -17,6 +17,8 @@ from minikluster.cluster import Cluster
 NODE = "10.244.0.1"
 XDS, ADMIN = f"{NODE}:18000", f"{NODE}:19000"
 CLASS = "pointsman"
+# It runs in no pod, and so has the namespace of those who say none.
+OWN_NAMESPACE = "default"
 NAMES = (
     "pointsman.dev/gateway-controller",
     "gateway.envoyproxy.io/gatewayclass-controller",
@@ -54,7 +56,7 @@ class Controller:
     def start(self, options: Sequence[str] = ()) -> None:
         """Start it; it is ready when the cluster has been read."""
         command = [*cluster_images.PROGRAM, "controller", "--xds", self._xds, "--admin", self.admin]
-        command += ["--advertise", self._xds]
+        command += ["--advertise", self._xds, "--xds-mtls", self.xds_mtls, "--advertise-mtls", self.xds_mtls]
         command += ["--envoy-image", cluster_images.ENVOY, "--image", cluster_images.POINTSMAN, *options]
         for name in self._names:
             command += ["--controller-name", name]
@@ -62,6 +64,12 @@ class Controller:
             self._process = self.cluster.popen(command, log)
         Controller.running.add(self)
         self.until(self.ready)
+
+    @property
+    def xds_mtls(self) -> str:
+        """Where it serves pods of its own namespace, which is OWN_NAMESPACE."""
+        host, _, port = self._xds.rpartition(":")
+        return f"{host}:{int(port) + 1}"
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it."""

@@ -1,9 +1,11 @@
-"""A cluster's control plane and picker in this process, with TLS and tokens, and a real Envoy on a pod's bootstrap.
+"""A cluster's control plane and picker in this process, with TLS, and a real Envoy on a pod's bootstrap.
 
-What kubelet does is done by hand: the ConfigMap's files and the token are written to folders, and written anew.
+Both prove themselves by tokens, or by certificates as pods of the controller's own namespace do. What kubelet does is
+done by hand: the ConfigMap's files, the token and the Secret's files are written to folders, and written anew.
 """
 
 import asyncio
+import base64
 import io
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -100,14 +102,19 @@ def show(folder: Path, files: dict[str, str]) -> None:
 
 @dataclass
 class Secured:
-    """What runs. tokens: those that the API server would know. now: the time by which certificates are issued."""
+    """What runs. tokens: those that the API server would know. now: the time by which certificates are issued.
+
+    mutual: whether Envoy and picker prove themselves by certificates.
+    """
 
     folder: Path
     server_port: int
     authority: Authority
     now: datetime
+    mutual: bool = False
     port: int = field(default_factory=port_to_keep)
     xds: str = field(default_factory=lambda: f"127.0.0.1:{port_to_keep()}")
+    xds_mtls: str = field(default_factory=lambda: f"127.0.0.1:{port_to_keep()}")
     picker_port: int = field(default_factory=port_to_keep)
     tokens: dict[str, tuple[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -125,7 +132,7 @@ class Secured:
         self._plane.take(Reading(tuple(Upsert(each) for kind in KINDS.values() for each in world.all(kind).values())))
         assert self._plane.state.translation is not None
         self._needs = self._plane.state.translation.needs
-        for account in (ENVOYS, PICKERS):
+        for account in () if self.mutual else (ENVOYS, PICKERS):
             self.issue(account)
         self.show_roots()
 
@@ -139,21 +146,28 @@ class Secured:
         self.tokens = {token: owner for token, owner in self.tokens.items() if owner != account}
         token = f"{'-'.join(account)}-{os.urandom(8).hex()}"
         self.tokens[token] = account
-        show(self.folder / f"token-of-{account[1]}", {"token": token})
+        show(self.folder / f"proof-of-{account[1]}", {"token": token})
         return token
 
     def show_roots(self) -> None:
-        """Bring the roots of the authority to Envoy and to the picker."""
+        """Bring the roots of the authority, and their certificates of now, to Envoy and to the picker."""
         infrastructure = Infrastructure(
             xds=self.xds,
             bootstrap=bootstrap_template(),
             envoy_image="envoy:v1",
             pointsman_image="pointsman:v1",
             roots=self.identities.roots,
+            xds_mtls=self.xds_mtls,
+            own_namespace=NAMESPACE if self.mutual else "system",
+            certify=self.identities.of_account,
         )
         made = provision(*self._needs, infrastructure, {}).objects
         data = {each.key.name: each.body["data"] for each in made if each.key.kind == "ConfigMap"}
-        folders = {"/etc/envoy": "config", "/var/run/secrets/pointsman.dev": f"token-of-{ENVOYS[1]}"}
+        for each in made:
+            if each.key.kind == "Secret":
+                pair = {name: base64.b64decode(value).decode() for name, value in each.body["data"].items()}
+                show(self.folder / f"proof-of-{each.key.name.removesuffix('-identity')}", pair)
+        folders = {"/etc/envoy": "config", "/var/run/secrets/pointsman.dev": f"proof-of-{ENVOYS[1]}"}
         files = dict(data[ENVOYS[1]])
         for path, folder in folders.items():
             files = {name: text.replace(path, str(self.folder / folder)) for name, text in files.items()}
@@ -168,7 +182,7 @@ class Secured:
         """End all streams, and serve again as another replica would."""
         await self.server.stop(0)
         self.server = self._control_plane()
-        await self.server.start(self.identities.credentials())
+        await self._serve()
         self.site.certify()
 
     async def admin(self, path: str) -> str:
@@ -185,11 +199,13 @@ class Secured:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run all three."""
-        await self.server.start(self.identities.credentials())
+        await self._serve()
         stop = asyncio.Event()
-        credentials = Credentials(self.folder / "roots" / "ca.crt", self.folder / f"token-of-{SERVICE}" / "token")
+        proof = self.folder / f"proof-of-{SERVICE}"
+        proved = {"certificate": proof} if self.mutual else {"token": proof / "token"}
+        credentials = Credentials(self.folder / "roots" / "ca.crt", **proved)
         settings = PickerSettings(
-            xds=self.xds,
+            xds=self.xds_mtls if self.mutual else self.xds,
             listen=f"127.0.0.1:{self.picker_port}",
             metrics=f"127.0.0.1:{port_to_keep()}",
             group=self.picker_group,
@@ -217,7 +233,12 @@ class Secured:
 
     def _control_plane(self) -> AdsServer:
         # A replica of its own knows no token yet.
-        return AdsServer(self.xds, admit=Doorkeeper(self._review, self._accounts).admit)
+        doorkeeper = Doorkeeper(self._review, self._accounts, known=lambda: self._plane.after(0))
+        return AdsServer(self.xds, admit=doorkeeper.admit)
+
+    async def _serve(self) -> None:
+        self.server.listen_too(self.xds_mtls, self.identities.mutual_credentials())
+        await self.server.start(self.identities.credentials())
 
     async def _review(self, token: str) -> tuple[str, str] | None:
         self.asked.append(token)

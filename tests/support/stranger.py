@@ -1,8 +1,8 @@
 """A program that asks a control plane for what somebody is to have, and says how that ends.
 
 `python stranger.py ADDRESS < QUESTIONS`: JSON with the `roots` of the control plane (PEM) and `questions`, each a list
-of a token, which may be empty, a group and a role. It prints a list of answers: "served", or the status that the
-stream ends with.
+of a token, which may be empty, a group and a role, and `pairs`, for each question the key and the certificate chain
+that are shown (PEM), or none. It prints a list of answers: "served", or the status that the stream ends with.
 """
 
 import json
@@ -42,10 +42,13 @@ def ask(channel: grpc.Channel, token: str, group: str, role: str) -> str:
 def main(address: str) -> None:
     """Ask all."""
     given = json.load(sys.stdin)
-    security = grpc.ssl_channel_credentials(given["roots"].encode())
-    options = (("grpc.ssl_target_name_override", SERVER_NAME),)
-    with grpc.secure_channel(address, security, options) as channel:
-        json.dump([ask(channel, *question) for question in given["questions"]], sys.stdout)
+    options = (("grpc.ssl_target_name_override", SERVER_NAME), ("grpc.use_local_subchannel_pool", 1))
+    answers = []
+    for question, pair in zip(given["questions"], given["pairs"], strict=True):
+        security = grpc.ssl_channel_credentials(given["roots"].encode(), *(each.encode() for each in pair))
+        with grpc.secure_channel(address, security, options) as channel:
+            answers.append(ask(channel, *question))
+    json.dump(answers, sys.stdout)
 
 
 if __name__ == "__main__":

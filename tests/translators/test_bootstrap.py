@@ -1,6 +1,8 @@
 """Envoy's bootstrap as an EnvoyProxy has it, and what is wrong with one."""
 
+import base64
 import subprocess
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from string import Template
@@ -14,19 +16,30 @@ from manifests import objects_of
 from pointsman.provisioning import bootstrap_template
 from resources import EnvoyProxy
 from resources.envoy_proxy import ProxyBootstrap
+from translators.infrastructure import ClientCertificate, Infrastructure
 from translators.infrastructure.bootstrap import BootstrapError, bootstrap_fault, bootstrap_of
 from translators.infrastructure.patches import PatchError, json_patch
-from translators.infrastructure.proof import TOKEN, TOKEN_FOLDER, envoys_files
+from translators.infrastructure.proof import FOLDER, TOKEN, Proof, proof_of
 
-_FOLDERS = {"config": "/config-of-a-pod", "token_folder": "/token-of-a-pod"}
+PAIR = pair("control.example.com")
+TOKENS = Infrastructure(
+    xds="control:1", bootstrap=bootstrap_template(), envoy_image="envoy:1", pointsman_image="ours:1"
+)
+CERTIFICATES = replace(
+    TOKENS, xds_mtls="control:2", own_namespace="shop", certify=lambda *_: ClientCertificate(PAIR.chain, PAIR.key)
+)
+CONFIG = "/config-of-a-pod"
 
 
-class Names(dict[str, object]):
-    def __missing__(self, name: str) -> object:
-        return 19000 if name.endswith("_port") else _FOLDERS.get(name, "name")
+def written(infrastructure: Infrastructure) -> tuple[str, Proof]:
+    """The bootstrap of Envoys that prove themselves in one of the two ways."""
+    proof = proof_of("shop", "front", CONFIG, infrastructure)
+    names: dict[str, object] = dict.fromkeys(("group", "control_plane", "xds_host"), "name")
+    names |= dict.fromkeys(("admin_port", "readiness_port", "xds_port"), 19000)
+    return Template(bootstrap_template()).substitute(names, config=CONFIG, **proof.names), proof
 
 
-OURS = Template(bootstrap_template()).substitute(Names())
+OURS, _ = written(TOKENS)
 MERGED = """
 type: Merge
 value: |
@@ -57,17 +70,26 @@ def clusters(content: dict[str, Any]) -> list[str]:
     return [each["name"] for each in content["static_resources"]["clusters"]]
 
 
-@pytest.mark.parametrize("text", [MERGED, REPLACED, PATCHED], ids=["merged", "replaced", "patched"])
-def test_whatever_it_is_envoy_takes_it_and_it_has_our_ground(text: str, tmp_path: Path) -> None:
-    ours, result = yaml.safe_load(OURS), bootstrap_of(OURS, given(text))
+@pytest.mark.parametrize(
+    ("text", "infrastructure"),
+    [(MERGED, TOKENS), (REPLACED, TOKENS), (PATCHED, TOKENS), (MERGED, CERTIFICATES)],
+    ids=["merged", "replaced", "patched", "with a certificate"],
+)
+def test_whatever_it_is_envoy_takes_it_and_it_has_our_ground(
+    text: str, infrastructure: Infrastructure, tmp_path: Path
+) -> None:
+    template, proof = written(infrastructure)
+    ours, result = yaml.safe_load(template), bootstrap_of(template, given(text))
     content = yaml.safe_load(result)
     assert {*clusters(content)} == {*clusters(ours), "more"}
     assert (content["admin"], content["dynamic_resources"]) == (ours["admin"], ours["dynamic_resources"])
     assert content["node"] == ours["node"]
-    for name, file in envoys_files(pair("control.example.com").chain.decode()).items():
-        (tmp_path / name).write_text(file.replace(TOKEN_FOLDER, str(tmp_path)))
+    for name, file in proof.envoys_files(PAIR.chain.decode()).items():
+        (tmp_path / name).write_text(file.replace(FOLDER, str(tmp_path)))
     (tmp_path / TOKEN).write_text("token")
-    for folder in _FOLDERS.values():
+    for name, value in (proof.secret or ("", {"data": {}}))[1]["data"].items():
+        (tmp_path / name).write_bytes(base64.b64decode(value))
+    for folder in (CONFIG, FOLDER):
         result = result.replace(folder, str(tmp_path))
     path = tmp_path / "bootstrap.yaml"
     path.write_text(result)

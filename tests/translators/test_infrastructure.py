@@ -1,5 +1,6 @@
 """What is made in a cluster for Gateways and pools."""
 
+import base64
 import re
 from dataclasses import replace
 from typing import Any, cast
@@ -9,9 +10,17 @@ import yaml
 from golden_files import world_of
 
 from pointsman.provisioning import bootstrap_template
-from resources import Object, World, decode
+from resources import Key, Object, World, decode
 from translators import Memo, Settings, Translation, translate
-from translators.infrastructure import HASH_ANNOTATION, Account, Infrastructure, Made, accounts, provision
+from translators.infrastructure import (
+    HASH_ANNOTATION,
+    Account,
+    ClientCertificate,
+    Infrastructure,
+    Made,
+    accounts,
+    provision,
+)
 from translators.settings import Placement
 
 CLASS = """
@@ -81,6 +90,15 @@ BOOTSTRAP = bootstrap_template()
 INFRASTRUCTURE = Infrastructure(
     xds="control.system:18000", bootstrap=BOOTSTRAP, envoy_image="envoy:v1", pointsman_image="pointsman:v1"
 )
+
+
+def certified(word: str = "certificate", own_namespace: str = "shop") -> Infrastructure:
+    """Have pods of a namespace prove themselves by certificates."""
+
+    def certify(namespace: str, name: str) -> ClientCertificate:
+        return ClientCertificate(f"{word} of {namespace}/{name}".encode(), f"key of {namespace}/{name}".encode())
+
+    return replace(INFRASTRUCTURE, xds_mtls="control.system:18001", own_namespace=own_namespace, certify=certify)
 
 
 def objects(text: str, infrastructure: Infrastructure = INFRASTRUCTURE) -> dict[tuple[str, str], Made]:
@@ -261,6 +279,64 @@ def test_new_roots_of_the_control_plane_reach_the_pods_that_there_are() -> None:
     assert body(one, "ConfigMap", "epp")["data"] == {"ca.crt": "one"}
     trust = yaml.safe_load(body(two, "ConfigMap")["data"]["trust.yaml"])["resources"][0]
     assert trust["validation_context"]["trusted_ca"]["inline_string"] == "two"
+
+
+def test_pods_of_the_controllers_own_namespace_prove_themselves_by_a_certificate() -> None:
+    text = CLASS + GATEWAY % "" + POOLS
+    found = objects(text, certified())
+    elsewhere = objects(text, certified(own_namespace="system"))
+    # Where it is not the controller's, all is as without it.
+    assert {key: each.body for key, each in elsewhere.items()} == {k: each.body for k, each in objects(text).items()}
+    secrets = {name: each for (kind, name), each in found.items() if kind == "Secret"}
+    assert {*secrets} == {f"{name}-identity" for name in ("gateway-ours", "epp", "three-picker", "unused-picker")}
+    for name in ("gateway-ours", "epp"):
+        secret, plain = secrets[f"{name}-identity"].body, body(found, "ServiceAccount", name)
+        for each in ("labels", "ownerReferences"):
+            assert secret["metadata"][each] == plain["metadata"][each]
+        assert base64.b64decode(secret["data"]["tls.crt"]) == f"certificate of shop/{name}".encode()
+        assert base64.b64decode(secret["data"]["tls.key"]) == f"key of shop/{name}".encode()
+        assert secret["data"]["tls.key"] not in repr(secrets)
+        # Whoever starts the pods finds it there.
+        order = [kind for kind, given in found if given in {name, f"{name}-identity"}]
+        assert order.index("Secret") < order.index("Deployment")
+        pod = body(found, "Deployment", name)["spec"]["template"]["spec"]
+        volumes = {each["name"]: each for each in pod["volumes"]}
+        assert volumes["identity"]["secret"]["secretName"] == f"{name}-identity"
+        # Of the pod's group alone: 0440.
+        assert (volumes["identity"]["secret"]["defaultMode"], pod["securityContext"]["fsGroup"]) == (288, 65532)
+        assert "serviceAccountToken" not in str(pod)
+    bootstrap = yaml.safe_load(body(found, "ConfigMap")["data"]["envoy.yaml"])
+    (control,) = [each for each in bootstrap["static_resources"]["clusters"] if "control" in each["name"]]
+    (endpoint,) = control["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert endpoint["endpoint"]["address"]["socket_address"]["port_value"] == 18001
+    (picker,) = body(found, "Deployment", "epp")["spec"]["template"]["spec"]["containers"]
+    words = " ".join(picker["args"])
+    assert "--xds control.system:18001 " in words
+    assert words.endswith("--trust /etc/pointsman/ca.crt --certificate /var/run/secrets/pointsman.dev")
+
+
+def test_a_renewed_certificate_reaches_the_pods_that_there_are() -> None:
+    text = CLASS + GATEWAY % "" + POOLS
+    one, two = objects(text, certified()), objects(text, certified("renewed"))
+    different = {key for key in one if one[key].body != two[key].body}
+    assert different == {key for key in one if key[0] == "Secret"}
+
+
+def test_where_pods_have_no_group_of_their_own_everybody_in_them_reads_the_key() -> None:
+    proxy = "  provider: {type: Kubernetes, kubernetes: {envoyDeployment: {pod: {securityContext: {runAsUser: 101}}}}}"
+    pod = body(objects(CLASS + GATEWAY % REFERENCE + PROXY % proxy, certified()), "Deployment")["spec"]["template"]
+    (volume,) = [each for each in pod["spec"]["volumes"] if each["name"] == "identity"]
+    assert volume["secret"]["defaultMode"] == 0o444
+
+
+def test_the_certificate_of_a_gateway_whose_parameters_became_wrong_is_renewed() -> None:
+    settings = Settings(controllers=frozenset({"example.com/ours"}), picker_services=True)
+    needs = translate(world_of(CLASS + GATEWAY % REFERENCE), settings, Memo()).needs
+    secret = Key("", "Secret", "shop", "gateway-ours-identity")
+    assert not provision(*needs, certified(), {}).objects
+    (found,) = provision(*needs, certified(), {}, {secret}).objects
+    assert found.key == secret
+    assert not provision(*needs, INFRASTRUCTURE, {}, {secret}).objects
 
 
 def test_each_part_belongs_to_the_service_account_of_what_is_made_for_it() -> None:

@@ -223,7 +223,7 @@ async def test_an_address_in_use_is_an_error(server: AdsServer) -> None:
     await second.stop(0)
 
 
-async def _admit(metadata: Mapping[str, str]) -> Permit | Refusal:
+async def _admit(metadata: Mapping[str, str], _names: tuple[str, ...] | None) -> Permit | Refusal:
     """Know one token, which is that of an Envoy of GROUP."""
 
     def permit(peer: Peer) -> Refusal | None:

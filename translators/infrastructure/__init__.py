@@ -8,6 +8,7 @@ from translators.infrastructure.objects import (
     HASH_ANNOTATION,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    ClientCertificate,
     Infrastructure,
     Made,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "MANAGED_BY_LABEL",
     "PICKER_NAME_LABEL",
     "Account",
+    "ClientCertificate",
     "GatewayNeeds",
     "Infrastructure",
     "Made",

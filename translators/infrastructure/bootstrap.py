@@ -73,7 +73,7 @@ class _Names(dict[str, object]):
     """A value for each name behind a dollar sign."""
 
     def __missing__(self, name: str) -> object:
-        return 1 if name.endswith("_port") else "name"
+        return 1 if name.endswith("_port") else "[]" if name.endswith("_list") else "name"
 
 
 def _changed(base: Mapping[str, Any], given: ProxyBootstrap) -> Any:  # noqa: ANN401 - JSON

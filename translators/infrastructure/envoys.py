@@ -35,7 +35,7 @@ from translators.infrastructure.objects import (
     made,
     without_nothing,
 )
-from translators.infrastructure.proof import MOUNT, TOKEN_FOLDER, VOLUME, envoys_files
+from translators.infrastructure.proof import MOUNT, proof_of
 from translators.infrastructure.security import CONTAINER, POD
 from translators.names import label_value, service_name
 
@@ -62,6 +62,11 @@ def envoys_of(
     Envoy binds. addresses: those of the Service that are asked for.
     """
     yield from _Envoys(owner, part, place, proxy, ports, addresses, infrastructure).all()
+
+
+def certificate_of(owner: Owner, part: str, place: tuple[str, str], infrastructure: Infrastructure) -> Made | None:
+    """Return the Secret by which these Envoys prove themselves to the control plane, None where it is a token."""
+    return _Envoys(owner, part, place, None, {}, (), infrastructure).certificate()
 
 
 def name_of(owner: Gateway | GatewayClass, namespace: str) -> str:
@@ -106,10 +111,20 @@ class _Envoys:
         self._selector = selector_of(owner.object)
         self._labels = {**infrastructure.labels, **(given.labels if given else {}), **self._selector}
         self._kubernetes = proxy.kubernetes if proxy is not None else EnvoyProxyKubernetes()
+        self._proof = proof_of(*place, _CONFIG, infrastructure)
+
+    def certificate(self) -> Made | None:
+        if self._proof.secret is None:
+            return None
+        name, content = self._proof.secret
+        return self._make("v1", "Secret", content, name=name)
 
     def all(self) -> Iterator[Made]:
         yield self._make("v1", "ServiceAccount", {"automountServiceAccountToken": False})
-        data = {"envoy.yaml": self._bootstrap(), **envoys_files(self._infrastructure.roots)}
+        # Before the pods, which do not start without it.
+        if (secret := self.certificate()) is not None:
+            yield secret
+        data = {"envoy.yaml": self._bootstrap(), **self._proof.envoys_files(self._infrastructure.roots)}
         yield self._make("v1", "ConfigMap", {"data": data})
         yield self._workload()
         yield self._service()
@@ -155,16 +170,16 @@ class _Envoys:
         )
 
     def _bootstrap(self) -> str:
-        host, _, port = self._infrastructure.xds.rpartition(":")
+        host, _, port = self._proof.xds.rpartition(":")
         text = Template(self._infrastructure.bootstrap).substitute(
             group=self._part,
             admin_port=ADMIN_PORT,
             readiness_port=READINESS_PORT,
             config=_CONFIG,
-            token_folder=TOKEN_FOLDER,
             control_plane=CONTROL_PLANE,
             xds_host=host,
             xds_port=port,
+            **self._proof.names,
         )
         return bootstrap_of(text, self._proxy.bootstrap)
 
@@ -191,15 +206,20 @@ class _Envoys:
         pod = given.pod
         # The bootstrap is read at the start only: another one makes other pods.
         annotations = {**pod.annotations, **self._annotations, "pointsman.dev/bootstrap": _digest(self._bootstrap())}
+        security = pod.security_context or POD
         spec = {
             "serviceAccountName": self._name,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": self._drain() + _MARGIN,
-            "securityContext": pod.security_context or POD,
+            "securityContext": security,
             "initContainers": [self._drainer()],
             "containers": [self._container(given)],
-            "volumes": [{"name": "config", "configMap": {"name": self._name}}, VOLUME, *pod.volumes],
+            "volumes": [
+                {"name": "config", "configMap": {"name": self._name}},
+                self._proof.volume(security),
+                *pod.volumes,
+            ],
             "affinity": pod.affinity,
             "nodeSelector": pod.node_selector,
             "tolerations": list(pod.tolerations),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -30,6 +30,18 @@ ADMIN_PORT, READINESS_PORT, DRAIN_PORT = 19000, 19001, 19002
 _HASH_BYTES = 8
 
 
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What pods of a service account prove themselves to the control plane by, as PEM."""
+
+    chain: bytes
+    key: bytes = field(repr=False)
+
+
+def _certify_nobody(namespace: str, name: str) -> ClientCertificate:
+    raise LookupError(f"there is no authority yet to certify service account {namespace}/{name}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Infrastructure:
     """What the operator decides about the things that are made.
@@ -37,6 +49,10 @@ class Infrastructure:
     xds: where the control plane is found, "host:port". bootstrap: Envoy's, with names behind dollar signs. namespace:
     the one in which Envoys are made; "" for each Gateway's own. drain: seconds that an Envoy's requests have to end in,
     unless its EnvoyProxy says otherwise. roots: those that the control plane's certificate may be of (PEM).
+
+    xds_mtls: where pods of `own_namespace`, which is the controller's, find the control plane: these prove themselves
+    by a certificate, which `certify` gives for namespace and name of their service account; "" where they prove
+    themselves by a token, as all others do.
     """
 
     xds: str
@@ -47,6 +63,9 @@ class Infrastructure:
     drain: int = 60
     labels: Mapping[str, str] = field(default_factory=dict)
     roots: str = ""
+    xds_mtls: str = ""
+    own_namespace: str = ""
+    certify: Callable[[str, str], ClientCertificate] = _certify_nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +94,8 @@ class Made:
 
     key: Key
     api_version: str
-    body: Mapping[str, Any]
+    # That of a Secret has a private key in it.
+    body: Mapping[str, Any] = field(repr=False)
     origin: Key
 
     @property

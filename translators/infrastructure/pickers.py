@@ -12,7 +12,7 @@ from types import MappingProxyType
 from resources import OWN_PICKER_LABEL, PICKS_FOR_ANNOTATION
 from translators import ir
 from translators.infrastructure.objects import Infrastructure, Made, Owner, made
-from translators.infrastructure.proof import MOUNT, ROOTS_FILE, TOKEN, TOKEN_FOLDER, VOLUME
+from translators.infrastructure.proof import MOUNT, ROOTS_FILE, Proof, proof_of
 from translators.infrastructure.security import CONTAINER, POD
 from translators.names import label_value
 from translators.resolve.pickers import PICKER_PORT
@@ -35,21 +35,26 @@ def pickers_of(seat: ir.Picker, owners: Sequence[Owner], infrastructure: Infrast
         content: Mapping[str, object],
         labels: Mapping[str, str] = labels,
         annotations: Mapping[str, str] = MappingProxyType({}),
+        name: str = seat.service,
     ) -> Made:
         return made(
             api_version,
             kind,
             seat.namespace,
-            seat.service,
+            name,
             content,
             labels=labels,
             annotations=annotations,
             owners=owners,
         )
 
+    proof = proof_of(seat.namespace, seat.service, _CONFIG, infrastructure)
     yield make("v1", "ServiceAccount", {"automountServiceAccountToken": False})
+    # Before the pods, which do not start without it.
+    if proof.secret is not None:
+        yield make("v1", "Secret", proof.secret[1], name=proof.secret[0])
     yield make("v1", "ConfigMap", {"data": {ROOTS_FILE: infrastructure.roots}})
-    yield make("apps/v1", "Deployment", {"spec": _spec(seat, selector, labels, infrastructure)})
+    yield make("apps/v1", "Deployment", {"spec": _spec(seat, selector, labels, infrastructure, proof)})
     ports = [
         {"name": PICKER_PORT, "port": seat.port, "protocol": "TCP"},
         {"name": "metrics", "port": _METRICS_PORT, "protocol": "TCP"},
@@ -60,12 +65,12 @@ def pickers_of(seat: ir.Picker, owners: Sequence[Owner], infrastructure: Infrast
 
 
 def _spec(
-    seat: ir.Picker, selector: dict[str, str], labels: dict[str, str], infrastructure: Infrastructure
+    seat: ir.Picker, selector: dict[str, str], labels: dict[str, str], infrastructure: Infrastructure, proof: Proof
 ) -> dict[str, object]:
-    arguments = ["picker", "--xds", infrastructure.xds, "--group", seat.cluster]
+    arguments = ["picker", "--xds", proof.xds, "--group", seat.cluster]
     arguments += ["--listen", f"0.0.0.0:{seat.port}", "--metrics", f"0.0.0.0:{_METRICS_PORT}"]
     arguments += ["--health", f"0.0.0.0:{_HEALTH_PORT}"]
-    arguments += ["--trust", f"{_CONFIG}/{ROOTS_FILE}", "--token", f"{TOKEN_FOLDER}/{TOKEN}"]
+    arguments += ["--trust", f"{_CONFIG}/{ROOTS_FILE}", *proof.options]
     container = {
         "name": "picker",
         "image": infrastructure.pointsman_image,
@@ -87,7 +92,7 @@ def _spec(
         "enableServiceLinks": False,
         "securityContext": POD,
         "containers": [container],
-        "volumes": [{"name": "config", "configMap": {"name": seat.service}}, VOLUME],
+        "volumes": [{"name": "config", "configMap": {"name": seat.service}}, proof.volume(POD)],
     }
     return {
         "replicas": 1,

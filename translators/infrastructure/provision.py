@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from resources import EnvoyProxy, Gateway, GatewayClass, Key, Object
 from translators import ir
-from translators.infrastructure.envoys import envoys_of, name_of, selector_of
+from translators.infrastructure.envoys import certificate_of, envoys_of, name_of, selector_of
 from translators.infrastructure.objects import Infrastructure, Made, Owner
 from translators.infrastructure.pickers import pickers_of
 from translators.parts import part_of_class
@@ -82,18 +82,26 @@ def provision(
     pickers: Iterable[PickerNeeds],
     infrastructure: Infrastructure,
     uids: Mapping[Key, str],
+    there: Collection[Key] = (),
 ) -> Provision:
-    """Return what is to be there; `uids` are those that the API server has for Gateways and pools."""
+    """Return what is to be there.
+
+    uids: those that the API server has for Gateways and pools. there: the objects of ours that are there already.
+    """
     objects: list[Made] = []
     untouched, ours = set(), set()
     for each in gateways:
         selector = tuple(selector_of(each.owner).items())
         ours.add(selector)
-        if not each.sound:
-            untouched.add(selector)
-            continue
         owner = Owner(each.owner, uids.get(each.owner.key, ""), each.controller)
         place = each.place(infrastructure.namespace)
+        if not each.sound:
+            untouched.add(selector)
+            # What expires is renewed all the same.
+            secret = certificate_of(owner, each.part, place, infrastructure)
+            if secret is not None and secret.key in there:
+                objects.append(secret)
+            continue
         objects += envoys_of(owner, each.part, place, each.proxy, each.ports, each.addresses, infrastructure)
     for picker in pickers:
         owners = [Owner(pool, uids.get(pool.key, ""), picker.controller) for pool in picker.pools]
