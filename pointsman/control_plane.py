@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from pointsman.blame import origin_of
 from pointsman.placement import Places
 from pointsman.sites import Site
 from pointsman.translation_settings import refused, told
@@ -121,7 +122,7 @@ class ControlPlane:
         """Note that a client refused a resource."""
         _log.error(
             "configuration refused",
-            object=nack.origin,
+            object=origin_of(nack),
             resource=nack.name,
             type=nack.type_url.rpartition(".")[2],
             node=nack.peer.node,

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
+from pointsman.blame import origin_of
 from pointsman.programming import Account
 from sources.kubernetes import Api, Election, Members
 from xds import ENVOY, ClientStatus
@@ -64,7 +65,9 @@ def accounts_of(clients: Iterable[ClientStatus], versions: Mapping[str, str]) ->
         if each.peer.role != ENVOY:
             continue
         part = each.peer.group
-        refusal = next((f"{nack.origin}: refused by Envoy: {nack.message}"[:_NACK_LIMIT] for nack in each.nacks), "")
+        refusal = next(
+            (f"{origin_of(nack)}: refused by Envoy: {nack.message}"[:_NACK_LIMIT] for nack in each.nacks), ""
+        )
         last = found.get(part, Account(versions.get(part, ""), in_sync=True))
         found[part] = Account(last.version, last.in_sync and each.in_sync, last.refusal or refusal)
     return found

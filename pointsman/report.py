@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from pointsman.blame import origin_of
 from pointsman.control_plane import State
 from pointsman.rendering import render_resource
 from resources import Key
@@ -99,7 +100,7 @@ def _nack(nack: Nack) -> dict[str, object]:
         "type_url": nack.type_url,
         "name": nack.name,
         "version": nack.version,
-        "object": nack.origin,
+        "object": origin_of(nack),
         "message": nack.message,
     }
 

@@ -1,6 +1,7 @@
 """World to meaning to Envoy's messages, and the statuses that say how every object stands. Nothing here does I/O."""
 
 from translators import plain_messages  # noqa: F401 - before any of Envoy's messages
+from translators.blame import changed_routes
 from translators.controllers import CONTROLLER
 from translators.memo import Memo
 from translators.pool_alone import PoolAlone, translate_pool
@@ -33,6 +34,7 @@ __all__ = [
     "Settings",
     "Status",
     "Translation",
+    "changed_routes",
     "translate",
     "translate_pool",
 ]

@@ -215,10 +215,7 @@ class AdsServer:
     def _receive(self, client: _Client, message: DeltaDiscoveryRequest) -> None:
         self._deliver(self._group.receive(client.stream, read(message)))
         for refusal in client.stream.take_refusals():
-            sealed = refusal.sealed
-            self._on_nack(
-                Nack(client.peer, sealed.type_url, sealed.name, sealed.version, sealed.origin, refusal.message)
-            )
+            self._on_nack(Nack.of(client.peer, refusal.sealed, refusal.message, refusal.held))
 
     def _join(self, client: _Client) -> None:
         self._clients[id(client.stream)] = client

@@ -28,6 +28,8 @@ class Sealed:
     origin: str
     # (type_url, name) of the resource that a client must be sent again after it took in a change of this one.
     pulls: tuple[str, str] | None = None
+    # What the body was made of, for people to tell one version from another.
+    message: betterproto2.Message | UpbMessage | None = field(default=None, repr=False, compare=False)
 
 
 def seal(
@@ -39,7 +41,8 @@ def seal(
 ) -> Sealed:
     """Encode a message, which must not be changed afterwards, as the resource of that type and name."""
     body = encode(message)
-    return Sealed(type_url, name, body, blake2b(body, digest_size=_VERSION_BYTES).hexdigest(), origin, pulls)
+    version = blake2b(body, digest_size=_VERSION_BYTES).hexdigest()
+    return Sealed(type_url, name, body, version, origin, pulls, message)
 
 
 @dataclass(frozen=True, slots=True)

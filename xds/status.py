@@ -1,8 +1,10 @@
 """What the server knows of its clients, as plain values."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
+from xds.snapshot import Sealed
 from xds.stream import Stream
 
 PICKER = "picker"
@@ -33,6 +35,14 @@ class Nack:
     # The Kubernetes object that the resource was made for.
     origin: str
     message: str
+    # What is refused, and what the client accepted of that name before, where that is known.
+    refused: Sealed | None = field(default=None, repr=False, compare=False)
+    held: Sealed | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, peer: Peer, sealed: Sealed, message: str, held: Sealed | None) -> Self:
+        """Make one."""
+        return cls(peer, sealed.type_url, sealed.name, sealed.version, sealed.origin, message, sealed, held)
 
 
 NackHandler = Callable[[Nack], None]
@@ -85,7 +95,7 @@ def _types(stream: Stream) -> list[TypeStatus]:
 
 def _nacks(peer: Peer, stream: Stream) -> list[Nack]:
     return [
-        Nack(peer, type_url, name, rejection.version, rejection.origin, rejection.message)
-        for type_url, subscription in sorted(stream.subscriptions.items())
-        for name, rejection in sorted(subscription.rejected.items())
+        Nack.of(peer, rejection.sealed, rejection.message, rejection.held)
+        for _, subscription in sorted(stream.subscriptions.items())
+        for _, rejection in sorted(subscription.rejected.items())
     ]

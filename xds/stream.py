@@ -37,10 +37,14 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A resource that the client refused; it is not sent again until it changes."""
+    """A resource that the client refused; it is not sent again until it changes.
+
+    held: what the client accepted of that name before, where that is known.
+    """
 
     sealed: Sealed
     message: str
+    held: Sealed | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +126,9 @@ class Stream:
 
     def _answer(self, subscription: Subscription, error: str | None) -> None:
         if error is not None:
-            self._refusals.extend(Refusal(sealed, error) for sealed in subscription.reject(error))
+            held = subscription.accepted
+            refused = subscription.reject(error)
+            self._refusals.extend(Refusal(sealed, error, held.get(sealed.name)) for sealed in refused)
             return
         subscription.accept()
 

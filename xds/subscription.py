@@ -17,11 +17,11 @@ _UNKNOWN = ""
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The client's refusal of one resource."""
+    """The client's refusal of one resource; `held` is what it accepted of that name before, where that is known."""
 
-    version: str
+    sealed: Sealed
     message: str
-    origin: str
+    held: Sealed | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +60,8 @@ class Subscription:
     # An empty answer is due: a wildcard client that holds nothing waits for one before it goes on.
     greeting: bool = False
     held: dict[str, str] = field(default_factory=dict)
+    # What it holds as far as that was seen on this stream, by name.
+    accepted: dict[str, Sealed] = field(default_factory=dict)
     owed: set[str] = field(default_factory=set)
     # Names that may need something to be sent.
     dirty: set[str] = field(default_factory=set)
@@ -83,7 +85,7 @@ class Subscription:
         self.dirty.update(name for name, sealed in table.items() if old.get(name) is not sealed)
         self.dirty.update(old.keys() - table.keys())
         for name in [
-            name for name, rejection in self.rejected.items() if not self._is_current(name, rejection.version)
+            name for name, rejection in self.rejected.items() if not self._is_current(name, rejection.sealed.version)
         ]:
             del self.rejected[name]
 
@@ -108,6 +110,8 @@ class Subscription:
         self.names |= asked
         if first:
             self.held = {name: version for name, version in initial_versions.items() if self.wants(name)}
+            current = (self.table[name] for name, version in self.held.items() if self._is_current(name, version))
+            self.accepted = {sealed.name: sealed for sealed in current}
             self.dirty.update(self.held)
             self.owed.update(name for name in self.pulled if self.wants(name))
             self.dirty |= self.owed
@@ -141,6 +145,7 @@ class Subscription:
 
     def _forget(self, name: str) -> None:
         self.held.pop(name, None)
+        self.accepted.pop(name, None)
         self.rejected.pop(name, None)
         self.owed.discard(name)
         self.dirty.discard(name)
@@ -184,7 +189,7 @@ class Subscription:
         if name in self.owed:
             return True
         rejection = self.rejected.get(name)
-        if rejection is not None and rejection.version == version:
+        if rejection is not None and rejection.sealed.version == version:
             return False
         return self._expected(name) != version
 
@@ -225,12 +230,14 @@ class Subscription:
         self.owed -= sent.keys()
         for name in removed:
             self.held.pop(name, None)
+            self.accepted.pop(name, None)
 
     def accept(self) -> tuple[Sealed, ...]:
         """Take an ACK; return the resources that the client has taken in."""
         accepted = tuple(sealed for sealed in self._answered().sent.values() if sealed is not None)
         for sealed in accepted:
             self.held[sealed.name] = sealed.version
+            self.accepted[sealed.name] = sealed
             self.rejected.pop(sealed.name, None)
         return accepted
 
@@ -251,7 +258,7 @@ class Subscription:
         for sealed in suspects:
             if not self._is_current(sealed.name, sealed.version):
                 continue
-            self.rejected[sealed.name] = Rejection(sealed.version, message, sealed.origin)
+            self.rejected[sealed.name] = Rejection(sealed, message, self.accepted.get(sealed.name))
         return tuple(suspects)
 
     def _answered(self) -> Outstanding:
@@ -264,7 +271,7 @@ class Subscription:
     def has_answered(self, name: str, version: str) -> bool:
         """Tell whether the client has accepted or refused that version of a resource."""
         rejection = self.rejected.get(name)
-        return self.held.get(name) == version or (rejection is not None and rejection.version == version)
+        return self.held.get(name) == version or (rejection is not None and rejection.sealed.version == version)
 
     def was_sent(self, name: str, version: str) -> bool:
         """Tell whether that version of a resource is on its way or was answered."""

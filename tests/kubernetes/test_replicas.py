@@ -234,7 +234,7 @@ def test_replicas_come_and_go_and_nobody_notices(installation: Installation) -> 
         refused = installation.programmed()
         assert refused["reason"] == "Invalid"
         assert refused["message"].startswith(
-            f"Gateway {NAMESPACE}/front: refused by Envoy: regex '[a-z]{{80}}' RE2 program"
+            f"HTTPRoute {NAMESPACE}/third on Gateway {NAMESPACE}/front: refused by Envoy: regex '[a-z]{{80}}' RE2"
         )
         cluster.apply(route("third", "/third", header="[a-z]+"), namespace=NAMESPACE)
         installation.until(lambda: installation.programmed()["status"] == "True")

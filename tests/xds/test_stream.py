@@ -208,6 +208,27 @@ def test_a_refused_resource_comes_again_only_when_it_changed() -> None:
     assert not stream.refuses
 
 
+def test_a_refusal_comes_with_what_was_held_before() -> None:
+    first, second = snapshot(ROUTES, {"a": "1"}), snapshot(ROUTES, {"a": "2"})
+    stream = Stream(first)
+    client = Client(stream, ROUTES)
+    client.says("a")
+    client.accepts()
+    client.sees(stream.update(second))
+    client.refuses()
+    assert [refusal.held for refusal in stream.take_refusals()] == [first.get(ROUTES, "a")]
+    # On another stream that is not known, unless it is what there is at the time.
+    for held, known in (("1", None), ("2", second.get(ROUTES, "a"))):
+        stream = Stream(second)
+        client = Client(stream, ROUTES)
+        client.says("a", held={"a": held})
+        client.sees(stream.update(snapshot(ROUTES, {"a": "3"})))
+        if held == "1":
+            client.refuses()
+        client.refuses()
+        assert [refusal.held for refusal in stream.take_refusals()][-1] == known
+
+
 def test_a_refusal_is_narrowed_down_to_the_culprit() -> None:
     names = "abcdefgh"
     stream, client = published(CLUSTER, **dict.fromkeys(names, "1"))
