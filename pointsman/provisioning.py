@@ -89,6 +89,7 @@ class Provisioning:
         self._world = World()
         self._there: Mapping[Key, Object] = {}
         self._origins: Mapping[Key, Key] = {}
+        self._clashes: Mapping[Key, tuple[str, ...]] = {}
         self._translation: Translation | None = None
         self.applier = Applier(
             api,
@@ -130,16 +131,19 @@ class Provisioning:
         uids = {each.key: told.uid for each in objects if (told := self._source.told(each.key)) is not None}
         provided = provision(gateways, pickers, self._infrastructure, uids, self._there.keys())
         self._origins = {each.key: each.origin for each in provided.objects}
+        self._clashes = provided.clashes
         return provided
 
     @property
     def problems(self) -> tuple[str, ...]:
         """A line for each object that could not be made."""
-        return tuple(sorted(self.applier.problems.values()))
+        clashes = (line for lines in self._clashes.values() for line in lines)
+        return tuple(sorted((*clashes, *self.applier.problems.values())))
 
     def problems_of(self, origin: Key) -> tuple[str, ...]:
         """Return a line for each object that has to be there for a Gateway or a pool and that could not be made."""
-        return tuple(text for key, text in sorted(self.applier.problems.items()) if self._origins.get(key) == origin)
+        refused = (text for key, text in sorted(self.applier.problems.items()) if self._origins.get(key) == origin)
+        return (*self._clashes.get(origin, ()), *refused)
 
     def trust(self, roots: str, certify: Callable[[str, str], ClientCertificate]) -> None:
         """Have everything that is made know the control plane by these roots (PEM), and prove itself as of now."""

@@ -18,6 +18,7 @@ from translators.infrastructure import (
     ClientCertificate,
     Infrastructure,
     Made,
+    Provision,
     accounts,
     provision,
 )
@@ -439,6 +440,37 @@ def test_what_is_made_has_names_that_an_api_server_takes(name: str) -> None:
     kept = [each for each in stored(made) if refused.keeps(each)]
     assert {each.key.kind for each in kept} == {"ServiceAccount", "ConfigMap", "Deployment", "Service"}
     assert len(kept) == 4
+
+
+def test_a_name_that_two_would_have_is_the_older_ones() -> None:
+    def gateway(name: str, of: str, year: int) -> str:
+        return f"""
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {{name: {of}}}
+spec: {{controllerName: example.com/ours}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: {name}, namespace: shop, creationTimestamp: "{year}-01-01T00:00:00Z"}}
+spec: {{gatewayClassName: {of}, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}
+"""
+
+    def made(*gateways: str) -> Provision:
+        settings = Settings(picker_services=True, controllers=frozenset({"example.com/ours"}), bootstrap=BOOTSTRAP)
+        gateway_needs, pickers = translate(world_of("".join(gateways)), settings, Memo()).needs
+        return provision(gateway_needs, pickers, INFRASTRUCTURE, {})
+
+    first, second = gateway("a", "b-c", 2024), gateway("a-b", "c", 2025)
+    both = made(first, second)
+    # Who is there has what is made, and nothing of it is another for the one that comes.
+    assert {each.key: each.body for each in both.objects} == {each.key: each.body for each in made(first).objects}
+    lines = both.clashes[Key("gateway.networking.k8s.io", "Gateway", "shop", "a-b")]
+    text = "Service shop/a-b-c: cannot be made for Gateway shop/a-b: Gateway shop/a has it already"
+    assert text in lines
+    assert len(lines) == len(both.objects)
+    assert made(first).clashes == {}
 
 
 def test_forms_are_told_apart_by_their_hash() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 from resources import EnvoyProxy, Gateway, GatewayClass, Key, Object
 from translators import ir
@@ -11,6 +12,7 @@ from translators.infrastructure.envoys import certificate_of, envoys_of, name_of
 from translators.infrastructure.objects import Infrastructure, Made, Owner
 from translators.infrastructure.pickers import pickers_of
 from translators.parts import part_of_class
+from translators.resolve.index import Age, age
 from translators.resolve.pool_kinds import AnyPool
 
 
@@ -56,12 +58,14 @@ class Provision:
     """What is to be there.
 
     untouched: the labels of what was made for a Gateway or a class, and stays as it is. owners: those of what is made
-    for all Gateways and classes that are ours.
+    for all Gateways and classes that are ours. clashes: by what they would be made for, a line for each object whose
+    name an older one's has.
     """
 
     objects: tuple[Made, ...]
     untouched: frozenset[tuple[tuple[str, str], ...]]
     owners: frozenset[tuple[tuple[str, str], ...]]
+    clashes: Mapping[Key, tuple[str, ...]]
 
     def keeps(self, item: Object) -> bool:
         """Whether something stays as it is that was made, because the parameters of what it was made for are wrong."""
@@ -88,7 +92,7 @@ def provision(
 
     uids: those that the API server has for Gateways and pools. there: the objects of ours that are there already.
     """
-    objects: list[Made] = []
+    groups: list[tuple[Age, list[Made]]] = []
     untouched, ours = set(), set()
     for each in gateways:
         selector = tuple(selector_of(each.owner).items())
@@ -100,10 +104,33 @@ def provision(
             # What expires is renewed all the same.
             secret = certificate_of(owner, each.part, place, infrastructure)
             if secret is not None and secret.key in there:
-                objects.append(secret)
+                groups.append((age(each.owner), [secret]))
             continue
-        objects += envoys_of(owner, each.part, place, each.proxy, each.ports, each.addresses, infrastructure)
+        envoys = envoys_of(owner, each.part, place, each.proxy, each.ports, each.addresses, infrastructure)
+        groups.append((age(each.owner), list(envoys)))
     for picker in pickers:
         owners = [Owner(pool, uids.get(pool.key, ""), picker.controller) for pool in picker.pools]
-        objects += pickers_of(picker.seat, owners, infrastructure)
-    return Provision(tuple(objects), frozenset(untouched), frozenset(ours))
+        groups.append((min(map(age, picker.pools)), list(pickers_of(picker.seat, owners, infrastructure))))
+    objects, clashes = _apart(groups)
+    return Provision(objects, frozenset(untouched), frozenset(ours), clashes)
+
+
+def _apart(groups: Iterable[tuple[Age, list[Made]]]) -> tuple[tuple[Made, ...], Mapping[Key, tuple[str, ...]]]:
+    """Give each name to the oldest that an object of it would be made for (GEP-713, conflict resolution).
+
+    Two Gateways may have the one name `<gateway>-<class>` (GEP-1762), for both parts may have hyphens; and a picker's
+    Service may bear it, too.
+    """
+    groups = list(groups)
+    holders: dict[Key, Made] = {}
+    for _, group in sorted(groups, key=itemgetter(0)):
+        for each in group:
+            holders.setdefault(each.key, each)
+    clashes: dict[Key, tuple[str, ...]] = {}
+    objects = [each for _, group in groups for each in group]
+    for each in objects:
+        holder = holders[each.key]
+        if holder is not each:
+            line = f"{each.key}: cannot be made for {each.origin}: {holder.origin} has it already"
+            clashes[each.origin] = (*clashes.get(each.origin, ()), line)
+    return tuple(each for each in objects if holders[each.key] is each), clashes
