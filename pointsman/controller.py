@@ -20,6 +20,7 @@ from pointsman.authority import Authority
 from pointsman.control_plane import ControlPlane
 from pointsman.doorkeeper import Accounts, Doorkeeper, Refusals
 from pointsman.failure import Failure
+from pointsman.file_limit import raise_file_limit
 from pointsman.heap import gathering
 from pointsman.identities import Identities
 from pointsman.interests import interests
@@ -75,6 +76,7 @@ class ControllerOptions:
 async def control(options: ControllerOptions) -> None:
     """Serve what the cluster has, until SIGTERM or SIGINT.  Failure where there is no cluster to be asked."""
     stop = stop_on_signals()
+    raise_file_limit()
     try:
         api = await Api.connect(options.kubeconfig, options.context)
     except ConfigurationError as error:
@@ -111,7 +113,7 @@ class Controller:
         self._plane = ControlPlane(site, settings)
         self._source = KubernetesSource(
             api,
-            (*interests(), *own_interests(given)),
+            (*interests(frozenset(options.controllers)), *own_interests(given)),
             namespaces=options.namespaces,
             dice=random.random,
             retold=self._hear,

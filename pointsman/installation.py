@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import resource
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import orjson
 
 from pointsman import bootstrap
 from pointsman.failure import Failure
+from pointsman.file_limit import raise_file_limit
 from pointsman.logs import Line, parse
 from pointsman.placement import place
 from pointsman.ports import accepts, check_free, free_port, host
@@ -31,7 +31,6 @@ Report = Mapping[str, Any]
 _STEP = 0.05
 # The start of five programs on a busy machine takes seconds; what takes longer than this does not come (seconds).
 _PATIENCE = 60.0
-_FILES = 65_536
 _PICKER_HEALTHY = r"^cluster\.pointsman-picker\.membership_healthy$"
 
 
@@ -236,15 +235,6 @@ def check_ports(options: Options) -> None:
             found = places.placements.get((f"{namespace}/{name}", listener.port))
             if found is not None:
                 check_free(f"{namespace}/{name}", listener.name, found)
-
-
-def raise_file_limit() -> None:
-    """Let the children open as many files as they may: each connection of Envoy's is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted_files = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted_files:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted_files, hard))
 
 
 def _missing(report: Report) -> str:

@@ -1,10 +1,12 @@
 """Which kinds of objects the controller follows in a cluster, and how much of each."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from pointsman import provisioning
 from pointsman.provisioning import MADE
 from resources import (
+    TLS_SECRET,
     BackendTrafficPolicy,
     ClientTrafficPolicy,
     CustomResourceDefinition,
@@ -18,18 +20,20 @@ from resources import (
     InferenceTrafficPolicy,
     LeaderWorkerSet,
     Object,
+    ObjectMeta,
     ReplicaSet,
     RoleBasedGroup,
     Secret,
     Service,
     StatefulSet,
+    UnreadableSecret,
     XInferenceModelRewrite,
     XInferenceObjective,
     XInferencePool,
 )
 from resources.decoding import KINDS
-from sources.kubernetes import Interest
-from translators import DEFINITIONS
+from sources.kubernetes import ByName, Interest
+from translators import DEFINITIONS, SECRETS_WANTED_BY, secrets_wanted
 
 # What makes pods matters where nobody else makes them, as in a folder; of what is made, only that it is there.
 _LEFT_OUT: frozenset[type[Object]] = frozenset(
@@ -38,6 +42,8 @@ _LEFT_OUT: frozenset[type[Object]] = frozenset(
         LeaderWorkerSet,
         ReplicaSet,
         RoleBasedGroup,
+        # Those that are read are read by name.
+        Secret,
         StatefulSet,
         *(kind for kind in MADE if kind is not Service),
     )
@@ -61,12 +67,21 @@ _WITH_STATUS: frozenset[type[Object]] = frozenset(
         XInferencePool,
     }
 )
-_SELECTORS: dict[type[Object], str] = {Secret: "type=kubernetes.io/tls"}
 
 
-def interests() -> tuple[Interest, ...]:
-    """Return what to follow."""
-    return (*_read(), *_definitions(), *provisioning.interests())
+def interests(controllers: frozenset[str]) -> tuple[Interest, ...]:
+    """Return what to follow; `controllers` are the controllerNames of the GatewayClasses that are ours."""
+    return (*_read(), _secrets(controllers), *_definitions(), *provisioning.interests())
+
+
+def _secrets(controllers: frozenset[str]) -> Interest:
+    """Return those Secrets that hold the certificates of listeners of ours."""
+
+    def stand_in(namespace: str, name: str, reason: str) -> Object:
+        return UnreadableSecret(metadata=ObjectMeta(name=name, namespace=namespace), reason=reason)
+
+    chosen = ByName(SECRETS_WANTED_BY, partial(secrets_wanted, controllers=controllers), stand_in)
+    return Interest(Secret, field_selector=f"type={TLS_SECRET}", by_name=chosen)
 
 
 def _definitions() -> Iterator[Interest]:
@@ -76,8 +91,4 @@ def _definitions() -> Iterator[Interest]:
 
 
 def _read() -> tuple[Interest, ...]:
-    return tuple(
-        Interest(kind, field_selector=_SELECTORS.get(kind, ""), keeps_status=kind in _WITH_STATUS)
-        for kind in KINDS.values()
-        if kind not in _LEFT_OUT
-    )
+    return tuple(Interest(kind, keeps_status=kind in _WITH_STATUS) for kind in KINDS.values() if kind not in _LEFT_OUT)

@@ -74,7 +74,8 @@ def own_interests(infrastructure: Infrastructure | None) -> Iterator[Interest]:
     """Yield what to follow of what is made in the controller's own namespace alone: names of Secrets, and no keys."""
     if infrastructure is not None and infrastructure.xds_mtls:
         label, namespace = f"{MANAGED_BY_LABEL}={MANAGED_BY}", infrastructure.own_namespace
-        yield Interest(Secret, label_selector=label, namespace=namespace, bare=True, keeps_status=True)
+        # Whoever must not read them cannot make any either, which is said; all the rest is served.
+        yield Interest(Secret, label_selector=label, namespace=namespace, bare=True, optional=True, keeps_status=True)
 
 
 class Provisioning:

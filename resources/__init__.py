@@ -14,11 +14,12 @@ from resources.core import (
     Service,
     ServicePort,
     ServiceSpec,
+    UnreadableSecret,
 )
 from resources.decoding import KINDS, Decoded, DecodeError, decode
 from resources.durations import Duration
 from resources.envoy_proxy import EnvoyProxy, EnvoyProxyProvider, EnvoyProxySpec
-from resources.fields import is_header_name, is_path
+from resources.fields import is_header_name, is_path, is_subdomain
 from resources.filters import (
     BackendObjectReference,
     Fraction,
@@ -347,6 +348,7 @@ __all__ = [
     "TargetPort",
     "TrafficPoolReference",
     "TrafficProfile",
+    "UnreadableSecret",
     "Upsert",
     "Volume",
     "VolumeMount",
@@ -358,4 +360,5 @@ __all__ = [
     "decode",
     "is_header_name",
     "is_path",
+    "is_subdomain",
 ]

@@ -202,3 +202,9 @@ class Secret(Object, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [("key", str(self.key)), ("type", self.type)]
+
+
+class UnreadableSecret(Secret, frozen=True, kw_only=True):
+    """Stands for a Secret that may be there and cannot be read; no document decodes to one. `reason` is for people."""
+
+    reason: str

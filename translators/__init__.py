@@ -5,6 +5,7 @@ from translators.blame import changed_routes
 from translators.controllers import CONTROLLER
 from translators.memo import Memo
 from translators.pool_alone import PoolAlone, translate_pool
+from translators.resolve.certificates import SECRETS_WANTED_BY, secrets_wanted
 from translators.resolve.versions import DEFINITIONS
 from translators.settings import PICKER_CLUSTER, ModelFinder, Placement, Settings
 from translators.statuses import Status
@@ -22,6 +23,7 @@ __all__ = [
     "CONTROLLER",
     "DEFINITIONS",
     "PICKER_CLUSTER",
+    "SECRETS_WANTED_BY",
     "GatewaySummary",
     "HostSummary",
     "ListenerSummary",
@@ -35,6 +37,7 @@ __all__ = [
     "Status",
     "Translation",
     "changed_routes",
+    "secrets_wanted",
     "translate",
     "translate_pool",
 ]

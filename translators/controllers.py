@@ -6,7 +6,7 @@ upgrades and among replicas, and whoever takes over a controllerName takes over 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from resources import Gateway, GatewayClass, World
 from translators.names import label_value
@@ -34,6 +34,14 @@ def is_of_another(labels: Mapping[str, str], controllers: frozenset[str] | None)
     """Whether an object was made by another controller; one that bears no name is from before there were names."""
     value = labels.get(CONTROLLER_LABEL)
     return value is not None and controllers is not None and value not in {label_of(each) for each in controllers}
+
+
+def gateways_of(world: World, controllers: frozenset[str] | None) -> Iterator[Gateway]:
+    """Yield the Gateways that are ours: those of a GatewayClass with one of our names; in a folder (None), all."""
+    for gateway in world.all(Gateway).values():
+        found = world.get(GatewayClass, "", gateway.spec.gateway_class_name)
+        if controllers is None or (found is not None and found.spec.controller_name in controllers):
+            yield gateway
 
 
 def gateways_of_others(world: World, controllers: frozenset[str] | None) -> frozenset[tuple[str, str]]:

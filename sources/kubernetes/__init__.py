@@ -2,6 +2,7 @@
 
 from sources.kubernetes.api import Api
 from sources.kubernetes.applier import Applier, Wanted
+from sources.kubernetes.by_name import ByName
 from sources.kubernetes.election import Election
 from sources.kubernetes.errors import ApiError, ConfigurationError, UnreachableError
 from sources.kubernetes.events import Events
@@ -15,6 +16,7 @@ __all__ = [
     "Api",
     "ApiError",
     "Applier",
+    "ByName",
     "ConfigurationError",
     "Election",
     "Events",

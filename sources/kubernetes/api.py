@@ -37,7 +37,8 @@ _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 _PATIENCE = 30.0
 _SILENCE = 75.0
 _CONNECT = 5.0
-_CONNECTIONS = 200
+# Each watch has one, and there is one for each kind in each namespace and for each Secret: no limit.
+_CONNECTIONS = 0
 
 
 class Api:

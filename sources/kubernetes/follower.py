@@ -151,6 +151,14 @@ class Follower:
         self.restart()
         return changes
 
+    def put(self, stand_in: Object) -> list[Change]:
+        """Tell of something in the place of an object that cannot be read; what was read of it before stays."""
+        known = self._known.get(stand_in.key)
+        if known == stand_in or not (known is None or isinstance(known, type(stand_in))):
+            return []
+        self._known[stand_in.key] = stand_in
+        return [Upsert(stand_in)]
+
     def _end(self, version: str) -> list[Change]:
         seen, self._seen = self._seen or set(), None
         self.version = version

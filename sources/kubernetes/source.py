@@ -1,7 +1,8 @@
-"""The Kubernetes source: one watch for each kind, told as readings.
+"""The Kubernetes source: one watch for each kind, or for each object that is followed by name, told as readings.
 
 Nothing is told before every kind that is served has been listed once: half a World would take from Envoy what works.
-Only an optional one is not waited for that must not be read. Who needs some kinds alone asks for those (`listed`).
+Only an optional one is not waited for that must not be read, and an object followed by name that cannot be. Who needs
+some kinds alone asks for those (`listed`).
 From then on trouble with the API server only means that no news comes.
 """
 
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 
 from resources import Key, Object, Upsert
 from sources.kubernetes.api import JSON, METADATA, METADATA_LIST, Api
+from sources.kubernetes.by_name import ByName, NamedWatchers
 from sources.kubernetes.catalog import Catalog
 from sources.kubernetes.discovery import Served
 from sources.kubernetes.errors import FORBIDDEN, GONE, NOT_FOUND, ApiError, UnreachableError
@@ -27,6 +30,8 @@ _PAGE = "500"
 _WATCH = "290"
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 5.0
+# Attempts after which an object that is followed by name counts as one that cannot be read.
+_ATTEMPTS = 3
 
 _log = structlog.get_logger("kubernetes")
 
@@ -38,7 +43,8 @@ class Interest:
     field_selector, label_selector: as the API has them (``type=kubernetes.io/tls``).  keeps_status: whether `told` is
     to be kept.  keep: of which objects, in the API's words, anything is kept.  bare: whether metadata alone is asked
     for.  namespace: the only one that is followed, whichever the others are.  optional: whether to begin without it as
-    long as it must not be read.
+    long as it must not be read.  by_name: which objects to follow, where it is not all of them; each is then a watch of
+    its own.
     """
 
     kind: type[Object]
@@ -49,6 +55,7 @@ class Interest:
     optional: bool = False
     keeps_status: bool = False
     keep: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    by_name: ByName | None = None
 
 
 class KubernetesSource:
@@ -73,17 +80,27 @@ class KubernetesSource:
         self._retold = retold
         self.catalog = Catalog(api, (each.kind for each in interests))
         self._watchers = [
-            _Watcher(self, each, namespace) for each in interests for namespace in _namespaces(each, namespaces)
+            _Watcher(self, each, namespace)
+            for each in interests
+            if each.by_name is None
+            for namespace in _namespaces(each, namespaces)
         ]
         self._pending: dict[Key, Change] = {}
         self._news = asyncio.Event()
         self._heard = asyncio.Event()
+        self._named = [
+            NamedWatchers(each.kind, each.by_name, partial(_Watcher, self, each), self._news.set)
+            for each in interests
+            if each.by_name is not None
+        ]
 
     @property
     def synced(self) -> bool:
         """Whether every kind that is served has been listed, but those that are optional and must not be read."""
-        return self.catalog.known and all(
-            each.settled or self.catalog.get(each.interest.kind) is None for each in self._watchers
+        return (
+            self.catalog.known
+            and all(each.settled or self.catalog.get(each.interest.kind) is None for each in self._watchers)
+            and all(each.settled for each in self._named)
         )
 
     async def listed(self, kinds: Collection[type[Object]]) -> tuple[Change, ...]:
@@ -127,8 +144,8 @@ class KubernetesSource:
 
     async def watch(self, stop: asyncio.Event) -> AsyncIterator[Reading]:
         """Deliver all objects as the first reading, and a reading whenever anything is different, until `stop`."""
-        tasks = [asyncio.create_task(each.run()) for each in self._watchers]
-        tasks.append(asyncio.create_task(self.catalog.run()))
+        works = [each.run() for each in self._watchers] + [each.run() for each in self._named]
+        tasks = [asyncio.create_task(each) for each in (*works, self.catalog.run())]
         stopping = asyncio.create_task(stop.wait())
         first = True
         try:
@@ -142,11 +159,15 @@ class KubernetesSource:
                 if stop.is_set():
                     return
                 self._news.clear()
+                for each in self._named:
+                    self._put(each.adapt())
                 if first and not self.synced:
                     continue
                 first = False
-                changes, self._pending = tuple(self._pending.values()), {}
-                yield Reading(changes, self._problems(), self._notices())
+                held = frozenset().union(*(each.held for each in self._named))
+                changes = self._due(held)
+                if changes or not held:
+                    yield Reading(changes, self._problems(), self._notices())
         finally:
             for task in (*tasks, stopping):
                 task.cancel()
@@ -158,14 +179,31 @@ class KubernetesSource:
             self._retold(key)
         retold.clear()
 
-    def take(self, changes: Iterable[Change], retold: set[Key]) -> None:
+    def take(self, changes: Sequence[Change], retold: set[Key]) -> None:
         """Take in what a watcher found."""
         self.hear(retold)
-        for change in changes:
-            self._pending[change.object.key if isinstance(change, Upsert) else change.key] = change
+        for each in self._named:
+            each.note(changes)
+        self._put(changes)
         self._news.set()
         self._heard.set()
         self._heard = asyncio.Event()
+
+    def _put(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            self._pending[change.object.key if isinstance(change, Upsert) else change.key] = change
+
+    def _due(self, held: frozenset[tuple[str, str]]) -> tuple[Change, ...]:
+        """Take what is to be told: all but changes of kinds that are held back."""
+        due, self._pending = self._pending, {}
+        if held:
+            self._pending = {key: change for key, change in due.items() if (key.group, key.kind) in held}
+        return tuple(change for key, change in due.items() if key not in self._pending)
+
+    @property
+    def spacing(self) -> float:
+        """Seconds between two attempts at an object that is followed by name and cannot be read."""
+        return max((each.spacing for each in self._named), default=0.0)
 
     async def pause(self, attempt: int, least: float = 0.0) -> None:
         """Wait before another attempt, the longer the more there have been."""
@@ -178,12 +216,16 @@ class KubernetesSource:
         return self._api
 
     def _problems(self) -> tuple[ObjectProblem, ...]:
-        found = {text for each in self._watchers for text in each.follower.problems.values()}
-        found |= {each.trouble for each in self._watchers if each.trouble}
+        found = {text for each in self._all for text in each.follower.problems.values()}
+        found |= {each.trouble for each in self._all if each.trouble}
         return tuple(sorted(map(ObjectProblem, found)))
 
     def _notices(self) -> tuple[ObjectNotice, ...]:
-        return tuple(sorted(ObjectNotice(text) for each in self._watchers for text in each.follower.notices()))
+        return tuple(sorted(ObjectNotice(text) for each in self._all for text in each.follower.notices()))
+
+    @property
+    def _all(self) -> Iterable[_Watcher]:
+        return (*self._watchers, *(watcher for each in self._named for watcher in each.watchers))
 
 
 def _namespaces(interest: Interest, watched: Sequence[str]) -> Sequence[str]:
@@ -193,11 +235,15 @@ def _namespaces(interest: Interest, watched: Sequence[str]) -> Sequence[str]:
 
 
 class _Watcher:
-    """Follows one kind, in all namespaces ("") or in one."""
+    """Follows one kind, in all namespaces ("") or in one, or one object by its name."""
 
-    def __init__(self, source: KubernetesSource, interest: Interest, namespace: str) -> None:
+    def __init__(self, source: KubernetesSource, interest: Interest, namespace: str, name: str = "") -> None:
         self._source = source
         self._namespace = namespace
+        self._name = name
+        # Rights that are given for names (RBAC, resourceNames) are those of requests with this very selector.
+        fields = (f"metadata.name={name}" if name else "", interest.field_selector)
+        self._fields = ",".join(filter(None, fields))
         self.interest = interest
         self.follower = Follower(
             interest.kind, keeps_status=interest.keeps_status, keep=interest.keep, bare=interest.bare
@@ -211,7 +257,7 @@ class _Watcher:
     @property
     def settled(self) -> bool:
         """Whether nothing has to be waited for."""
-        return self.follower.listed or (self.interest.optional and bool(self.trouble))
+        return self.follower.listed or (bool(self.interest.optional or self._name) and bool(self.trouble))
 
     async def run(self) -> None:
         """List and watch, for ever."""
@@ -229,13 +275,13 @@ class _Watcher:
             except UnreachableError as error:
                 self._away = True
                 self._failed += 1
-                if self._failed == 1:
+                if self._failed == 1 and not self._name:
                     _log.warning("watch interrupted", kind=self.interest.kind.KIND, reason=str(error))
                 await self._source.pause(self._failed)
 
     async def _follow(self, served: Served) -> None:
         path = served.path(self._namespace)
-        selectors = {"fieldSelector": self.interest.field_selector, "labelSelector": self.interest.label_selector}
+        selectors = {"fieldSelector": self._fields, "labelSelector": self.interest.label_selector}
         selected = {name: value for name, value in selectors.items() if value}
         if not self.follower.version:
             await self._list(path, selected)
@@ -263,6 +309,7 @@ class _Watcher:
         try:
             while True:
                 page = Page.read(await coming)
+                self.trouble = ""
                 if page.next:
                     # The server puts it together while this one is decoded.
                     more = {**query, "continue": page.next}
@@ -283,10 +330,20 @@ class _Watcher:
             if self._source.catalog.get(self.interest.kind) is None:
                 self._source.take(self.follower.forget(), self.follower.retold)
                 return
-        elif error.status == FORBIDDEN:
+        elif error.status == FORBIDDEN or (self._name and attempt >= _ATTEMPTS):
             # Never taken for absence: what the cluster has may be serving.
-            self.trouble = f"{served.plural}.{served.kind.GROUP or 'core'}: cannot be read: {error.message}"
-            self._source.take((), set())
+            self._source.take(self._stand_in(served, error.message), set())
         if attempt == 1 and error.status != GONE:
-            _log.warning("watch interrupted", kind=self.interest.kind.KIND, reason=str(error))
-        await self._source.pause(attempt, error.retry_after)
+            name = {"object": f"{self._namespace}/{self._name}"} if self._name else {}
+            _log.warning("watch interrupted", kind=self.interest.kind.KIND, **name, reason=str(error))
+        await self._source.pause(attempt, max(error.retry_after, self._source.spacing if self._name else 0.0))
+
+    def _stand_in(self, served: Served, reason: str) -> list[Change]:
+        """Note that this cannot be read, and return what is to be told of that."""
+        what = f"{served.plural}.{served.kind.GROUP or 'core'}"
+        changes: list[Change] = []
+        if self.interest.by_name is not None:
+            stand_in = self.interest.by_name.stand_in(self._namespace, self._name, reason)
+            what, changes = str(stand_in.key), self.follower.put(stand_in)
+        self.trouble = f"{what}: cannot be read: {reason}"
+        return changes

@@ -64,6 +64,13 @@ def test_the_rendered_manifest_is_current() -> None:
         ("controllerNames={nonsense}", "controllerNames"),
         ("modelFinder=grep", "modelFinder"),
         ("envoy.namespace=Infra", "envoy.namespace"),
+        # To name no Secret is to name them all, for the API server.
+        (
+            "readableSecrets.any=false,readableSecrets.names.shop=null,readableSecrets.names.a={}",
+            "readableSecrets.names.a",
+        ),
+        ("readableSecrets.any=false,readableSecrets.names.Shop={a}", "Shop"),
+        ("readableSecrets.all=true", "readableSecrets"),
     ],
 )
 def test_a_mistaken_value_is_refused_by_name(value: str, named: str) -> None:
@@ -90,8 +97,33 @@ def test_namespaces_that_are_watched_have_rights_of_their_own() -> None:
 
 
 @with_helm
-def test_no_right_reaches_further_than_it_has_to() -> None:
-    for role in charts.rendered():
+def test_secrets_are_read_by_name_where_that_is_wanted() -> None:
+    def readers(*options: str) -> list[tuple[str, str, list[str]]]:
+        found = charts.rendered("-n", "system", *options)
+        return [
+            (each["kind"], each["metadata"].get("namespace", ""), rule.get("resourceNames", []))
+            for each in found
+            for rule in each.get("rules", ())
+            # In the controller's own namespace it keeps some itself.
+            if "secrets" in rule["resources"]
+            and "list" in rule["verbs"]
+            and each["metadata"].get("namespace") != "system"
+        ]
+
+    assert readers() == [("ClusterRole", "", [])]
+    assert readers("--set", "readableSecrets.any=false") == []
+    chosen = "readableSecrets.any=false,readableSecrets.names.shop={a,b},readableSecrets.names.vault={c}"
+    assert readers("--set", chosen) == [("Role", "shop", ["a", "b"]), ("Role", "vault", ["c"])]
+    bindings = [each for each in charts.rendered("--set", chosen) if each["kind"] == "RoleBinding"]
+    assert {each["metadata"]["namespace"]: each["roleRef"]["name"] for each in bindings}["vault"].endswith("-secrets")
+    refused = charts.run("template", "p", charts.CHART, "--set", "readableSecrets.names.shop={a}", check=False)
+    assert "readableSecrets.names: restricts nothing" in refused.stderr
+
+
+@with_helm
+@pytest.mark.parametrize("options", [(), ("--set", "readableSecrets.any=false,readableSecrets.names.shop={a}")])
+def test_no_right_reaches_further_than_it_has_to(options: tuple[str, ...]) -> None:
+    for role in charts.rendered(*options):
         for rule in role.get("rules", ()):
             assert "*" not in {*rule["verbs"], *rule["resources"], *rule["apiGroups"]}
             # Whoever may do these may do anything.

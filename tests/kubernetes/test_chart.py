@@ -132,6 +132,9 @@ BESIDE = {
 }
 NOWHERE = {"name": "absent", "port": 1}
 
+# The Secrets that may be read in the end. There is one more, which no Gateway names.
+READABLE = ("certificate", "other")
+
 # Rights that a test sees no use of, and why they are given.
 UNSEEN: dict[rights.Right, str] = {
     rights.Right("", "secrets", "update"): "the authority has another root when the first has lived for five years",
@@ -233,7 +236,8 @@ def test_an_installation_lives_with_the_rights_that_it_has(release: Release) -> 
     waiting = ("--wait", f"--timeout={PATIENCE:.0f}s")
     _all_is_taken(release)
     release.helm("install", "gw", str(charts.CHART), *waiting)
-    release.cluster.apply(pair("example.com").secret("certificate", SHOP), namespace=SHOP)
+    for name in (*READABLE, "unnamed"):
+        release.cluster.apply(pair(f"{name}.example.com").secret(name, SHOP), namespace=SHOP)
     release.cluster.kubectl("apply", "-n", SHOP, "-f", "-", stdin=OBJECTS)
     # The Envoys of one prove themselves by a certificate, the others by tokens.
     release.cluster.apply(BESIDE, namespace=SYSTEM)
@@ -245,9 +249,8 @@ def test_an_installation_lives_with_the_rights_that_it_has(release: Release) -> 
     _a_definition_goes(release)
 
     # Other values make another Pod, which serves before the first one goes.
-    release.helm(
-        "upgrade", "gw", str(charts.CHART), *waiting, podDisruptionBudget__create="true", podLabels__again="yes"
-    )
+    values = {"podDisruptionBudget__create": "true", "podLabels__again": "yes"}
+    release.helm("upgrade", "gw", str(charts.CHART), *waiting, **values, **_readable(*READABLE[:1]))
     (pod,) = release.pods()
     assert pod["metadata"]["labels"]["again"] == "yes"
     told = release.cluster.run([*cluster_images.PROGRAM, "status", f"{pod['status']['podIP']}:19000", "--json"])
@@ -256,6 +259,9 @@ def test_an_installation_lives_with_the_rights_that_it_has(release: Release) -> 
         f"{SHOP}/side",
         f"{SYSTEM}/beside",
     }
+    _secrets_are_read_by_name(
+        release, lambda: release.helm("upgrade", "gw", str(charts.CHART), *waiting, **values, **_readable(*READABLE))
+    )
 
     roles = release.cluster.get("clusterroles,roles", "-A", "-l", "app.kubernetes.io/instance=gw")["items"]
     granted = rights.granted(roles)
@@ -264,7 +270,8 @@ def test_an_installation_lives_with_the_rights_that_it_has(release: Release) -> 
     with suppress(AssertionError):
         release.until(lambda: granted - UNSEEN.keys() <= release.requests.used(), 20)
     unused = sorted(map(str, granted - release.requests.used() - UNSEEN.keys()))
-    assert (release.requests.refused(), unused) == ([], [])
+    refused = [each for each in release.requests.refused() if f"metadata.name%3D{READABLE[1]}," not in each]
+    assert (refused, unused) == ([], [])
     _it_goes(release, waiting)
 
 
@@ -276,6 +283,58 @@ def _all_is_taken(release: Release) -> None:
     dry = ("--server-side", "--dry-run=server", "--force-conflicts")
     taken = release.cluster.kubectl("apply", *dry, "-f", "-", stdin=text).splitlines()
     assert len(taken) == len([each for each in yaml.safe_load_all(text) if each])
+
+
+def _readable(*names: str) -> dict[str, str]:
+    """Values with which no Secrets can be read but these."""
+    listed = {f"readableSecrets__names__{SHOP}[{number}]": name for number, name in enumerate(names)}
+    return {"readableSecrets__any": "false", **listed}
+
+
+def _secrets_are_read_by_name(release: Release, allow: Callable[[], object]) -> None:
+    """None is asked for that no Gateway names, and one that may not be read is the trouble of its listener alone."""
+    first, second = READABLE
+    # Of those that are made in the controller's own namespace the metadata is followed.
+    made = (SYSTEM, "")
+    assert release.requests.followed("secrets") == {made, (SHOP, first)}
+    release.programmed()
+    name = {"op": "replace", "path": "/spec/listeners/1/tls/certificateRefs/0/name", "value": second}
+    release.cluster.kubectl("patch", "-n", SHOP, "gateway", "front", "--type=json", "-p", json.dumps([name]))
+
+    def said() -> str:
+        listeners = release.cluster.get("gateway", "front", namespace=SHOP)["status"]["listeners"]
+        (message,) = [each["message"] for each in listeners[1]["conditions"] if each["type"] == "ResolvedRefs"]
+        return str(message)
+
+    release.until(lambda: f"Secret {SHOP}/{second} cannot be read" in said())
+    allow()
+    release.until(lambda: "cannot be read" not in said())
+    release.programmed()
+    address = release.cluster.get("gateway", "front", namespace=SHOP)["status"]["addresses"][0]["value"]
+    host = f"{second}.example.com"
+    trusted = release.cluster.state / f"{host}.pem"
+    trusted.write_bytes(pair(host).chain)
+    curl = [
+        "curl",
+        "-sS",
+        "-m",
+        "5",
+        "--cacert",
+        str(trusted),
+        "--resolve",
+        f"{host}:443:{address}",
+        f"https://{host}/",
+    ]
+
+    def shown() -> bool:
+        try:
+            release.cluster.run(curl)
+        except RuntimeError:
+            return False
+        return True
+
+    release.until(shown)
+    assert release.requests.followed("secrets") == {made, (SHOP, first), (SHOP, second)}
 
 
 def _everything_is_renamed(release: Release) -> None:

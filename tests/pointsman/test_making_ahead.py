@@ -20,7 +20,7 @@ from translators import CONTROLLER
 from translators.infrastructure import Infrastructure
 
 PATIENCE = 30.0
-_PLURALS = {each.kind: f"{each.kind.KIND.lower()}s" for each in interests()}
+_PLURALS = {each.kind: f"{each.kind.KIND.lower()}s" for each in interests(frozenset({CONTROLLER}))}
 
 
 class Cluster:

@@ -60,6 +60,14 @@ class Requests:
             found |= {Right(target.get("apiGroup", ""), resource, verb) for verb in verbs}
         return found
 
+    def followed(self, resource: str) -> set[tuple[str, str]]:
+        """The objects that were listed or watched, by namespace and name; "" where that was not restricted."""
+        return {
+            (event["objectRef"].get("namespace", ""), event["objectRef"].get("name", ""))
+            for event in self._events()
+            if event["verb"] in {"list", "watch"} and event.get("objectRef", {}).get("resource") == resource
+        }
+
     def _events(self) -> Iterator[dict[str, Any]]:
         for line in self._log.read_text().splitlines():
             # The last one may be half written.

@@ -13,8 +13,8 @@ from lively_worlds import CONTROLLER
 from lively_worlds import histories as lively_histories
 from odd_worlds import Change, changes, histories, pod_changes, worlds, worlds_of_filters
 
-from resources import Upsert, World
-from translators import Memo, ModelFinder, Resource, Settings, Translation, translate
+from resources import Delete, Secret, Upsert, World
+from translators import Memo, ModelFinder, Resource, Settings, Translation, secrets_wanted, translate
 
 FINDERS: list[ModelFinder] = ["lua", "ai_protocol_manager"]
 OURS = Settings()
@@ -72,6 +72,31 @@ def test_whatever_changes_changes_what_is_remembered_of_it(batches: list[list[Ch
         warm, cold = translate(world, given_settings, memo), translate(world, given_settings, Memo())
         assert warm.meaning == cold.meaning
         assert everything(warm) == everything(cold)
+
+
+def only_what_is_wanted(world: World, controllers: frozenset[str]) -> World:
+    unwanted = world.all(Secret).keys() - secrets_wanted(world, controllers)
+    return world.apply(Delete(world.all(Secret)[name].key) for name in unwanted)
+
+
+@settings(SLOW, max_examples=12)
+@given(lively_histories)
+def test_no_secrets_are_needed_but_those_that_are_wanted(batches: list[list[Change]]) -> None:
+    controllers = frozenset({CONTROLLER})
+    given_settings = Settings(controllers=controllers, picker_services=True)
+    memo = Memo()
+    for world in history(batches):
+        few = translate(only_what_is_wanted(world, controllers), given_settings, memo)
+        assert everything(few) == everything(translate(world, given_settings, Memo()))
+
+
+@settings(SLOW, max_examples=30)
+@given(worlds)
+def test_odd_ones_are_no_more_needed(world: World) -> None:
+    controllers = frozenset({"example.com/gateway"})
+    given_settings = Settings(controllers=controllers, picker_services=True)
+    few = translate(only_what_is_wanted(world, controllers), given_settings, Memo())
+    assert everything(few) == everything(translate(world, given_settings, Memo()))
 
 
 @settings(SLOW, max_examples=30)

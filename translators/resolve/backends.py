@@ -10,6 +10,7 @@ from translators import ir
 from translators.resolve.annotations import Annotations, annotations_of
 from translators.resolve.declared import key_of
 from translators.resolve.endpoints import endpoints_of_pool, endpoints_of_service
+from translators.resolve.grants import permits
 from translators.resolve.index import Index, PoolKey
 from translators.resolve.pickers import H2C, RESOLVED, endpoints_of_picker
 from translators.resolve.pool_kinds import KINDS, AnyPool, labels_of
@@ -104,7 +105,8 @@ class Backends:
             return reference.problem(
                 "InvalidKind", f"backends of kind {ref.group or 'core'}/{ref.kind} are not supported"
             )
-        if namespace != reference.namespace and not self._index.permits(
+        if namespace != reference.namespace and not permits(
+            self._index.grants,
             kind="HTTPRoute",
             namespace=reference.namespace,
             to_group=ref.group,

@@ -14,11 +14,28 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from resources import TLS_SECRET, Gateway, Listener, Secret, SecretObjectReference
+from resources import (
+    TLS_SECRET,
+    Gateway,
+    GatewayClass,
+    Listener,
+    Object,
+    ReferenceGrant,
+    Secret,
+    SecretObjectReference,
+    UnreadableSecret,
+    World,
+    is_subdomain,
+)
 from translators import ir
+from translators.controllers import gateways_of
+from translators.resolve.grants import Grants, grants_of, permits
 from translators.resolve.index import Index
 
 RESOLVED = "ResolvedRefs"
+SecretName = tuple[str, str]
+"""A Secret's namespace and name."""
+
 _SMALLEST_RSA_KEY = 2048
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
@@ -38,22 +55,18 @@ class Certificates:
 
 def certificates_of(index: Index, gateway: Gateway, listener: Listener, where: str) -> Certificates:
     """Follow the references of a listener of protocol HTTPS; `where` is its field."""
-    refs = listener.tls.certificate_refs if listener.tls else ()
-    if not refs:
+    if listener.tls is None or not listener.tls.certificate_refs:
         text = "a listener of protocol HTTPS needs a certificate"
         return Certificates(problems=(ir.Problem(RESOLVED, _INVALID, text, f"{where}.tls.certificateRefs"),))
     permitted: list[str] = []
     found: list[ir.Certificate] = []
     problems: list[ir.Problem] = []
-    for number, ref in enumerate(refs):
-        field = f"{where}.tls.certificateRefs[{number}]"
-        namespace = ref.namespace or gateway.key.namespace
-        refusal = _refusal(index, gateway, ref, namespace, field)
-        if refusal is not None:
-            problems.append(refusal)
+    for field, secret in _references(index.grants, gateway, listener, where):
+        if isinstance(secret, ir.Problem):
+            problems.append(secret)
             continue
-        permitted.append(ir.certificate_name(namespace, ref.name))
-        certificate = _read(index, namespace, ref.name)
+        permitted.append(ir.certificate_name(*secret))
+        certificate = _read(index, *secret)
         if isinstance(certificate, str):
             problems.append(ir.Problem(RESOLVED, _INVALID, certificate, field))
         else:
@@ -62,18 +75,53 @@ def certificates_of(index: Index, gateway: Gateway, listener: Listener, where: s
     return Certificates(tuple(dict.fromkeys(names)), tuple(dict.fromkeys(found)), tuple(problems))
 
 
+def has_certificates(listener: Listener) -> bool:
+    """Whether Envoy ends the TLS of a listener's clients."""
+    return listener.protocol == "HTTPS"
+
+
+def secrets_wanted(world: World, controllers: frozenset[str]) -> frozenset[SecretName]:
+    """Return the Secrets that listeners of ours name, and may: the translation reads no others.
+
+    They depend on GatewayClasses, Gateways and ReferenceGrants alone (`SECRETS_WANTED_BY`). Names that no object can
+    have are left out.
+    """
+    grants = grants_of(world)
+    return frozenset(
+        secret
+        for gateway in gateways_of(world, controllers)
+        for listener in gateway.spec.listeners
+        if has_certificates(listener)
+        for _, secret in _references(grants, gateway, listener, "")
+        if not isinstance(secret, ir.Problem) and is_subdomain(secret[1])
+    )
+
+
+SECRETS_WANTED_BY: tuple[type[Object], ...] = (GatewayClass, Gateway, ReferenceGrant)
+"""The kinds on which `secrets_wanted` depends."""
+
 _INVALID = "InvalidCertificateRef"
 
 
+def _references(
+    grants: Grants, gateway: Gateway, listener: Listener, where: str
+) -> Iterator[tuple[str, SecretName | ir.Problem]]:
+    """Yield the field of each reference, and the Secret or why it may not be read."""
+    for number, ref in enumerate(listener.tls.certificate_refs if listener.tls else ()):
+        field = f"{where}.tls.certificateRefs[{number}]"
+        namespace = ref.namespace or gateway.key.namespace
+        yield field, _refusal(grants, gateway, ref, namespace, field) or (namespace, ref.name)
+
+
 def _refusal(
-    index: Index, gateway: Gateway, ref: SecretObjectReference, namespace: str, where: str
+    grants: Grants, gateway: Gateway, ref: SecretObjectReference, namespace: str, where: str
 ) -> ir.Problem | None:
     if (ref.group, ref.kind) != ("", "Secret"):
         text = f"certificates of kind {ref.group or 'core'}/{ref.kind} are not supported, only Secrets"
         return ir.Problem(RESOLVED, _INVALID, text, where)
     own = gateway.key.namespace
-    if namespace != own and not index.permits(
-        kind="Gateway", namespace=own, to_group="", to_kind="Secret", to_namespace=namespace, to_name=ref.name
+    if namespace != own and not permits(
+        grants, kind="Gateway", namespace=own, to_group="", to_kind="Secret", to_namespace=namespace, to_name=ref.name
     ):
         text = f"no ReferenceGrant in {namespace} permits a reference to Secret {namespace}/{ref.name}"
         return ir.Problem(RESOLVED, "RefNotPermitted", text, where)
@@ -85,6 +133,8 @@ def _read(index: Index, namespace: str, name: str) -> ir.Certificate | str:
     secret = index.world.get(Secret, namespace, name)
     if secret is None:
         return f"Secret {namespace}/{name} does not exist"
+    if isinstance(secret, UnreadableSecret):
+        return f"{secret.key} cannot be read: {secret.reason}"
     if secret.type != TLS_SECRET:
         return f"{secret.key} is of type {secret.type}, not {TLS_SECRET}"
     chain, key = secret.data["tls.crt"], secret.data["tls.key"]

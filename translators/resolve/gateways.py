@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from resources import BackendTrafficPolicy, ClientTrafficPolicy, Gateway, GatewayClass, Key, World
 from translators import ir
-from translators.controllers import principal_of
+from translators.controllers import gateways_of, principal_of
 from translators.memo import Memo
 from translators.parts import part_of_class
 from translators.resolve import declared
@@ -40,7 +40,7 @@ def resolve(world: World, settings: Settings, memo: Memo) -> Meaning:
         for each in world.all(GatewayClass).values()
         if settings.controllers is None or each.spec.controller_name in settings.controllers
     )
-    ours, notices = _gateways(world, classes, settings)
+    ours, notices = _gateways(world, settings)
     book.turn(index, backends, ours)
     by_name = {each.item.key.name: each for each in classes}
     sharing = {name for name, each in by_name.items() if each.merges}
@@ -105,15 +105,12 @@ def _shared(of: ClassState, states: Iterable[GatewayState]) -> SharedState:
     return SharedState(of, part_of_class(name), tuple(each for each in states if _class_of(each) == name))
 
 
-def _gateways(world: World, classes: Iterable[ClassState], settings: Settings) -> tuple[dict[Name, Gateway], list[str]]:
-    names = {each.item.key.name for each in classes}
+def _gateways(world: World, settings: Settings) -> tuple[dict[Name, Gateway], list[str]]:
     ours: dict[Name, Gateway] = {}
     notices = []
-    for gateway in sorted(world.all(Gateway).values(), key=age):
+    for gateway in sorted(gateways_of(world, settings.controllers), key=age):
         wanted = gateway.spec.gateway_class_name
-        if wanted not in names:
-            if settings.controllers is not None or world.get(GatewayClass, "", wanted) is not None:
-                continue
+        if world.get(GatewayClass, "", wanted) is None:
             notices.append(f"{gateway.key}: GatewayClass {wanted} is not here; the Gateway is served all the same")
         if gateway.spec.addresses and not settings.deploys:
             notices.append(f"{gateway.key}: spec.addresses is not built yet; the installation chooses the address")

@@ -21,13 +21,13 @@ from resources import (
     InferenceTrafficPolicy,
     Object,
     Pod,
-    ReferenceGrant,
     Service,
     World,
     XInferenceModelRewrite,
     XInferenceObjective,
 )
 from translators.controllers import gateways_of_others, is_of_another
+from translators.resolve.grants import Grants, grants_of
 from translators.resolve.pool_kinds import all_pools, labels_of
 
 P = TypeVar("P", ClientTrafficPolicy, BackendTrafficPolicy)
@@ -83,7 +83,7 @@ class Index:
     slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]]
     pods: Mapping[str, tuple[Pod, ...]]
     labelled: Mapping[Label, tuple[Pod, ...]]
-    grants: Mapping[str, tuple[ReferenceGrant, ...]]
+    grants: Grants
     known_at: Mapping[PoolKey, tuple[Service, ...]]
     client_policies: Mapping[TargetKey, tuple[ClientTrafficPolicy, ...]]
     backend_policies: Mapping[TargetKey, tuple[BackendTrafficPolicy, ...]]
@@ -107,9 +107,6 @@ class Index:
         for pod in world.all(Pod).values():
             for label in _labels(pod, selecting):
                 labelled[label].append(pod)
-        grants: dict[str, list[ReferenceGrant]] = defaultdict(list)
-        for grant in world.all(ReferenceGrant).values():
-            grants[grant.key.namespace].append(grant)
         return cls(
             world=world,
             picker_services=picker_services,
@@ -123,7 +120,7 @@ class Index:
             slices=_by_service(world),
             pods=_by_namespace(world),
             labelled={key: tuple(items) for key, items in labelled.items()},
-            grants={key: tuple(items) for key, items in grants.items()},
+            grants=grants_of(world),
             known_at=_known_at(world, controllers) if picker_services else {},
             client_policies=_by_target(world.all(ClientTrafficPolicy).values()),
             backend_policies=_by_target(world.all(BackendTrafficPolicy).values()),
@@ -151,22 +148,6 @@ class Index:
         """Return the pods of a namespace that have one of the labels of a pool, that which the fewest have."""
         found = (self.labelled.get((namespace, name, value), ()) for name, value in labels.items())
         return min(found, key=len) if labels else self.pods.get(namespace, ())
-
-    def permits(
-        self, *, kind: str, namespace: str, to_group: str, to_kind: str, to_namespace: str, to_name: str
-    ) -> bool:
-        """Whether a Gateway API object of this kind and namespace may refer to an object elsewhere (ReferenceGrant)."""
-        return any(
-            any(
-                each.group == "gateway.networking.k8s.io" and each.kind == kind and each.namespace == namespace
-                for each in grant.spec.from_
-            )
-            and any(
-                each.group == to_group and each.kind == to_kind and each.name in {None, "", to_name}
-                for each in grant.spec.to
-            )
-            for grant in self.grants.get(to_namespace, ())
-        )
 
 
 def _known_at(world: World, controllers: frozenset[str] | None) -> Mapping[PoolKey, tuple[Service, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from resources import GATEWAY_GROUP, Gateway, HTTPRoute, Listener, Namespace
 from translators import ir
-from translators.resolve.certificates import RESOLVED, Certificates, certificates_of
+from translators.resolve.certificates import RESOLVED, Certificates, certificates_of, has_certificates
 from translators.resolve.index import Index
 from translators.resolve.meaning import ListenerState
 from translators.resolve.policies import NOT_BUILT
@@ -37,7 +37,7 @@ def states_of(
             text = f"port {listener.port} on this address belongs to Gateway {holder}"
             problems.append(ir.Problem(ACCEPTED, "PortUnavailable", text, f"{where}.port"))
         certificates = Certificates()
-        if listener.protocol == "HTTPS":
+        if has_certificates(listener):
             certificates = certificates_of(index, gateway, listener, where)
             problems += certificates.problems
         problems += _kind_problems(listener, where)
