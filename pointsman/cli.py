@@ -55,7 +55,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything 
 
 
 def _check(**addresses: str) -> None:
-    """Raise Failure for an option that is no address; `metrics` has to be HOST:PORT."""
+    """Raise Failure for an option that is no address; those of `metrics` and mTLS have to be HOST:PORT."""
     from pointsman.bootstrap import address
 
     for option, text in addresses.items():
@@ -63,7 +63,7 @@ def _check(**addresses: str) -> None:
             parsed = address(text)
         except ValueError as error:
             raise Failure(f"--{option} {error}") from None
-        if option == "metrics" and "socket_address" not in parsed:
+        if option in {"metrics", "xds-mtls", "advertise-mtls"} and "socket_address" not in parsed:
             raise Failure(f"--{option} {text}: not HOST:PORT")
 
 

@@ -1,4 +1,7 @@
-"""Two controllers in pods, as an installation has them: all serve Envoys, one of them writes."""
+"""Two controllers in pods, as an installation has them: all serve Envoys, one of them writes.
+
+All Envoys are in the controllers' own namespace, and prove themselves by certificates, which every leader issues anew.
+"""
 
 import json
 import time
@@ -35,7 +38,7 @@ subjects: [{{kind: ServiceAccount, name: {NAME}, namespace: {SYSTEM}}}]
 apiVersion: v1
 kind: Service
 metadata: {{name: {NAME}, namespace: {SYSTEM}}}
-spec: {{selector: {{app: {NAME}}}, ports: [{{name: xds, port: 18000}}]}}
+spec: {{selector: {{app: {NAME}}}, ports: [{{name: xds, port: 18000}}, {{name: xds-mtls, port: 18001}}]}}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -52,7 +55,8 @@ spec:
         - name: controller
           image: {cluster_images.POINTSMAN}
           args: [controller, --lease, {SYSTEM}/{NAME}, --xds, "0.0.0.0:18000", --admin, "0.0.0.0:19000",
-                 --advertise, "{NAME}.{SYSTEM}.svc.cluster.local:18000",
+                 --advertise, "{NAME}.{SYSTEM}.svc.cluster.local:18000", --xds-mtls, "0.0.0.0:18001",
+                 --advertise-mtls, "{NAME}.{SYSTEM}.svc.cluster.local:18001", --envoy-namespace, {SYSTEM},
                  --envoy-image, "{cluster_images.ENVOY}", --image, "{cluster_images.POINTSMAN}"]
           env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
           readinessProbe: {{httpGet: {{path: /readyz, port: 19000}}, periodSeconds: 1}}
@@ -150,6 +154,11 @@ class Installation:
         ask = f"curl -s -o /dev/null -w '%{{http_code}}' http://{self.address}/{name} || true"
         self.until(lambda: self.cluster.run(["sh", "-c", ask]) == "200")
 
+    def certificate(self) -> str:
+        """That by which Envoys prove themselves at present."""
+        secret = self.cluster.get("secret", f"{NAMESPACE}-front-{NAME}-identity", namespace=SYSTEM)
+        return str(secret["data"]["tls.crt"])
+
     @property
     def address(self) -> str:
         status = self.cluster.get("gateway", "front", namespace=NAMESPACE)["status"]
@@ -207,9 +216,10 @@ def test_replicas_come_and_go_and_nobody_notices(installation: Installation) -> 
         installation.until(lambda: told.answered > 10)
 
         # The leader is killed: another one leads.
-        killed = installation.leader()
+        killed, certificate = installation.leader(), installation.certificate()
         cluster.kubectl("delete", "-n", SYSTEM, "pod", killed, "--grace-period=0", "--force")
         installation.until(lambda: installation.leader() not in {"", killed})
+        installation.until(lambda: installation.certificate() != certificate)
         installation.serves("second")
         installation.ready()
 
@@ -239,3 +249,4 @@ def test_replicas_come_and_go_and_nobody_notices(installation: Installation) -> 
         cluster.apply(route("third", "/third", header="[a-z]+"), namespace=NAMESPACE)
         installation.until(lambda: installation.programmed()["status"] == "True")
     assert told.failed == []
+    assert cluster.get("secrets", namespace=NAMESPACE)["items"] == []

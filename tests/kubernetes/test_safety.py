@@ -168,7 +168,8 @@ def test_in_the_controllers_own_namespace_certificates_prove_it(sealed: Cluster,
     name = f"secret/inner-{CLASS}-identity"
     sealed.kubectl("delete", "-n", OWN_NAMESPACE, name)
     controller.until(lambda: name in sealed.kubectl(*listing))
-    controller.until(lambda: f"late-{CLASS}-identity: is there already" in str(controller.status()["problems"]))
+    late = f"Secret {OWN_NAMESPACE}/late-{CLASS}-identity: is there already and is not Pointsman's"
+    controller.until(lambda: late in str(sealed.get("gateway", "late", namespace=OWN_NAMESPACE)["status"]))
     foreign = sealed.get("secret", f"late-{CLASS}-identity", namespace=OWN_NAMESPACE)
     assert (list(foreign["data"]), "labels" in foreign["metadata"]) == (["tls.key"], False)
 

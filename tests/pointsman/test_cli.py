@@ -147,6 +147,7 @@ def test_the_version_is_printed_and_starts_fast() -> None:
             "controller --admin unix:/y --advertise a:1 --xds-mtls 127.0.0.1:0 --advertise-mtls a",
             "--advertise-mtls a: neither unix:PATH nor HOST:PORT",
         ),
+        ("controller --admin unix:/y --xds-mtls unix:/z", "--xds-mtls unix:/z: not HOST:PORT"),
         ("simulate {folder} --pods {folder}/none", "{folder}/none: no such folder"),
     ],
 )
