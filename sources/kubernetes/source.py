@@ -26,8 +26,9 @@ from sources.kubernetes.follower import Change, Follower, Page, Told
 from sources.readings import ObjectNotice, ObjectProblem, Reading
 
 _PAGE = "500"
-# Seconds after which the server ends a watch, so that a load balancer's connections are spread anew.
-_WATCH = "290"
+# Seconds after which the server ends a watch at the latest, so that a load balancer's connections are spread anew.
+# Those that began together, which may be hundreds, end at different times.
+_WATCH = 290
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 5.0
 # Attempts after which an object that is followed by name counts as one that cannot be read.
@@ -208,7 +209,11 @@ class KubernetesSource:
     async def pause(self, attempt: int, least: float = 0.0) -> None:
         """Wait before another attempt, the longer the more there have been."""
         longest = min(_LAST_RETRY, _FIRST_RETRY * 2.0 ** min(attempt, 10))
-        await asyncio.sleep(max(least, longest * (0.5 + self._dice() / 2)))
+        await asyncio.sleep(max(least, self.spread(longest)))
+
+    def spread(self, longest: float) -> float:
+        """Return a time between half of this one and the whole."""
+        return longest * (0.5 + self._dice() / 2)
 
     @property
     def api(self) -> Api:
@@ -290,7 +295,7 @@ class _Watcher:
             **selected,
             "resourceVersion": self.follower.version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": _WATCH,
+            "timeoutSeconds": str(round(self._source.spread(_WATCH))),
         }
         async for line in self._source.api.watch(path, query, accept=METADATA if self.interest.bare else JSON):
             before = len(self.follower.problems), len(self.follower.ignored)

@@ -313,7 +313,6 @@ def _secrets_are_read_by_name(release: Release, allow: Callable[[], object]) -> 
     address = release.cluster.get("gateway", "front", namespace=SHOP)["status"]["addresses"][0]["value"]
     host = f"{second}.example.com"
     trusted = release.cluster.state / f"{host}.pem"
-    trusted.write_bytes(pair(host).chain)
     curl = [
         "curl",
         "-sS",
@@ -333,6 +332,12 @@ def _secrets_are_read_by_name(release: Release, allow: Callable[[], object]) -> 
             return False
         return True
 
+    trusted.write_bytes(pair(host).chain)
+    release.until(shown)
+    # A renewed one is shown as well.
+    renewed = pair(host, serial=2)
+    trusted.write_bytes(renewed.chain)
+    release.cluster.apply(renewed.secret(second, SHOP), namespace=SHOP)
     release.until(shown)
     assert release.requests.followed("secrets") == {made, (SHOP, first), (SHOP, second)}
 
