@@ -130,5 +130,6 @@ class NamedWatchers(Generic[W]):
 
     def _wait_no_longer(self, name: Name) -> None:
         if name in self._awaited:
-            self._awaited.discard(name)
+            # Not for those that have come since, either: there could always be another one.
+            self._awaited.clear()
             self._ring()
