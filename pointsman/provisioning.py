@@ -50,7 +50,7 @@ MADE: tuple[type[Object], ...] = (
 )
 """The kinds that are made in any namespace; in the controller's own, Secrets are as well."""
 
-AHEAD: tuple[type[Object], ...] = (CustomResourceDefinition, GatewayClass, Gateway, EnvoyProxy, *MADE)
+AHEAD: tuple[type[Object], ...] = (CustomResourceDefinition, GatewayClass, Gateway, EnvoyProxy, *MADE, Secret)
 """The kinds that say what Gateways need, and what of that is there."""
 
 # A pool that is applied with a picker of its own is there a moment before that picker's Service: what would be made in

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from aiohttp import web
 from api_server import api_of
 
@@ -38,6 +39,9 @@ class Cluster:
     def put(self, kind: type[Object], name: str, **spec: object) -> None:
         metadata = {"name": name, **({"namespace": "shop"} if kind.NAMESPACED else {})}
         self._store(self._path(kind, name), {"metadata": metadata, "spec": spec})
+
+    def gone(self, kind: type[Object], name: str) -> None:
+        del self.objects[self._path(kind, name)]
 
     @staticmethod
     def _path(kind: type[Object], name: str) -> str:
@@ -109,8 +113,14 @@ def _discovery() -> Mapping[str, Any]:
 
 
 INFRASTRUCTURE = Infrastructure(
-    xds="127.0.0.1:18000", bootstrap=bootstrap_template(), envoy_image="envoy:a", pointsman_image="pointsman:a"
+    xds="127.0.0.1:18000",
+    bootstrap=bootstrap_template(),
+    envoy_image="envoy:a",
+    pointsman_image="pointsman:a",
+    own_namespace="ours",
 )
+# Gateways are in the controller's own namespace.
+MUTUAL = replace(INFRASTRUCTURE, xds_mtls="127.0.0.1:18001", own_namespace="shop")
 
 
 @asynccontextmanager
@@ -119,8 +129,9 @@ async def controlled(cluster: Cluster, folder: Path, infrastructure: Infrastruct
         options = ControllerOptions(
             xds=f"127.0.0.1:{port_to_keep()}",
             admin=f"127.0.0.1:{port_to_keep()}",
+            xds_mtls=f"127.0.0.1:{port_to_keep()}" if infrastructure.xds_mtls else "",
             infrastructure=infrastructure,
-            own_namespace="ours",
+            own_namespace=infrastructure.own_namespace,
         )
         controller, stop = Controller(options, api), asyncio.Event()
         running = asyncio.create_task(controller.run(stop))
@@ -138,12 +149,15 @@ async def until(holds: Any, running: float = PATIENCE) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_envoys_are_started_while_routes_are_read_and_nothing_else_is_touched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("infrastructure", [INFRASTRUCTURE, MUTUAL], ids=["tokens", "certificates"])
+async def test_envoys_are_started_while_routes_are_read_and_nothing_else_is_touched(
+    tmp_path: Path, infrastructure: Infrastructure
+) -> None:
     cluster = Cluster()
     cluster.put(GatewayClass, "ours", controllerName=CONTROLLER)
     listeners = [{"name": "http", "port": 80, "protocol": "HTTP"}]
     cluster.put(Gateway, "front", gatewayClassName="ours", listeners=listeners)
-    async with controlled(cluster, tmp_path, INFRASTRUCTURE):
+    async with controlled(cluster, tmp_path, infrastructure):
         await until(lambda: cluster.made("deployments") and cluster.made("services"))
         assert cluster.asked_for_routes.is_set()
         assert not cluster.routes.is_set()
@@ -151,15 +165,36 @@ async def test_envoys_are_started_while_routes_are_read_and_nothing_else_is_touc
         assert not [each for each in cluster.applied if each.endswith("/status")]
         cluster.routes.set()
         await until(lambda: [each for each in cluster.applied if each.endswith("/status")])
+    assert cluster.made("secrets") == bool(infrastructure.xds_mtls)
     before = len(cluster.applied)
 
     # A new version's controller finds Envoys of an older one: they are changed, but not before everything is known.
     cluster.routes.clear()
     cluster.over.clear()
     cluster.put(Gateway, "side", gatewayClassName="ours", listeners=listeners)
-    async with controlled(cluster, tmp_path, replace(INFRASTRUCTURE, envoy_image="envoy:b")):
+    async with controlled(cluster, tmp_path, replace(infrastructure, envoy_image="envoy:b")):
         await until(lambda: any("side-ours" in each and "/services/" in each for each in cluster.applied[before:]))
         assert not [each for each in cluster.applied[before:] if "front-ours" in each]
         cluster.routes.set()
         await until(lambda: any("deployments/front-ours" in each for each in cluster.applied[before:]))
     assert cluster.deleted == []
+
+
+async def test_the_secret_of_a_certificate_is_swept_with_the_rest_and_no_other_is(tmp_path: Path) -> None:
+    cluster = Cluster()
+    cluster.routes.set()
+    cluster.put(GatewayClass, "ours", controllerName=CONTROLLER)
+    listeners = [{"name": "http", "port": 80, "protocol": "HTTP"}]
+    cluster.put(Gateway, "front", gatewayClassName="ours", listeners=listeners)
+    async with controlled(cluster, tmp_path, MUTUAL):
+        await until(lambda: cluster.made("services"))
+    path = "/api/v1/namespaces/shop/secrets/front-ours-identity"
+    made = cluster.objects[path]
+    assert {*made["data"]} == {"tls.crt", "tls.key"}
+    # Beside the authority's, one that nobody has put a name to.
+    cluster.objects[path.replace("front-ours", "theirs")] = {**made, "metadata": {"name": "theirs-identity"}}
+    cluster.over.clear()
+    cluster.gone(Gateway, "front")
+    async with controlled(cluster, tmp_path, MUTUAL):
+        await until(lambda: path in cluster.deleted)
+    assert [each for each in cluster.deleted if "/secrets/" in each] == [path]
