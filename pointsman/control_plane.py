@@ -17,7 +17,8 @@ from pointsman.sites import Site
 from pointsman.translation_settings import refused, told
 from resources import Delete, Pod, Upsert, World
 from sources import Reading
-from translators import Memo, Resource, Settings, Translation, translate
+from translators import Memo, Resource, Settings, Translation, needs_of_gateways, translate
+from translators.infrastructure import GatewayNeeds
 from xds import Nack, Sealed, seal
 
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
@@ -107,15 +108,15 @@ class ControlPlane:
         _log_changes(last, self.state)
         self._wake()
 
-    def foresee(self, changes: Iterable[Upsert | Delete]) -> tuple[World, Translation] | None:
-        """Return what a part of the World means, before all of it is known; nobody is told. None for a bug of ours."""
+    def foresee(self, changes: Iterable[Upsert | Delete]) -> tuple[World, tuple[GatewayNeeds, ...]] | None:
+        """Return a part of the World, before all of it is known, and what Gateways need. None for a bug of ours."""
         world = self._site.arrange(World().apply(changes))
         places = self._site.place(world)
         settings = replace(self._settings, placements=told(places), unplaced=refused(places))
         try:
-            return world, translate(world, settings, Memo())
+            return world, needs_of_gateways(world, settings)
         except Exception:  # noqa: BLE001 - contained, as in `take`, which comes to it again and says so
-            _log.exception("translation of what has been read so far failed")
+            _log.exception("what has been read so far cannot be understood")
             return None
 
     def refuse(self, nack: Nack) -> None:

@@ -116,13 +116,12 @@ class Provisioning:
             ),
         )
 
-    def begin(self, world: World, translation: Translation) -> None:
+    def begin(self, world: World, gateways: Sequence[GatewayNeeds]) -> None:
         """Make what Gateways lack altogether, while only the kinds AHEAD are known.
 
         Nothing is changed that is there, and nothing is taken away.
         """
         self._there = self._found(world)
-        gateways, _ = translation.needs
         lacking = [each for each in _wanted(self._provided(gateways, ())) if each.key not in self._there]
         self.applier.want(lacking, keep=lambda _: True)
 

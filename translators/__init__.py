@@ -16,6 +16,7 @@ from translators.translation import (
     PoolSummary,
     Resource,
     Translation,
+    needs_of_gateways,
     translate,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "Status",
     "Translation",
     "changed_routes",
+    "needs_of_gateways",
     "secrets_wanted",
     "translate",
     "translate_pool",

@@ -140,6 +140,11 @@ def translate(world: World, settings: Settings, memo: Memo) -> Translation:
         raise
 
 
+def needs_of_gateways(world: World, settings: Settings) -> tuple[GatewayNeeds, ...]:
+    """Return what has to be made for the Gateways of a World, which may lack what no Gateway's Envoys depend on."""
+    return tuple(gateway_needs(resolve(world, settings, Memo()), settings))
+
+
 def _translate(world: World, settings: Settings, memo: Memo) -> Translation:
     meaning = resolve(world, settings, memo)
     gateways = {gateway.name: tuple(_resources(gateway, settings, memo)) for gateway in meaning.parts}
