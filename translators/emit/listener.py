@@ -15,9 +15,10 @@ from envoy_data_plane.envoy.config.listener import v3 as listener
 from envoy_data_plane.envoy.extensions.filters.http.router import v3 as router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early
+from envoy_data_plane.google.protobuf import Any
 
 from translators import ir
-from translators.emit.packing import extension, http_filter, pack
+from translators.emit.packing import extension, http_filter, pack, pack_merged
 from translators.features import (
     access_log,
     body_limit,
@@ -61,6 +62,7 @@ def listener_of(port: ir.Port, gateway: str, settings: Settings) -> listener.Lis
 
     gateway: "namespace/name".
     """
+    shared = _shared_by_chains(port, gateway, settings)
     buffer_limit = settings.connection_buffer_limit if port.buffer_limit is None else port.buffer_limit
     return listener.Listener(
         name=f"{gateway}/{port.number}",
@@ -68,7 +70,7 @@ def listener_of(port: ir.Port, gateway: str, settings: Settings) -> listener.Lis
             socket_address=core.SocketAddress(address=port.placement.address, port_value=port.placement.port)
         ),
         listener_filters=[tls_termination.inspector()] if port.tls else [],
-        filter_chains=[_filter_chain(chain, port, gateway, settings) for chain in port.chains],
+        filter_chains=[_filter_chain(chain, shared) for chain in port.chains],
         per_connection_buffer_limit_bytes=buffer_limit,
         # With SO_REUSEPORT a second program on the same port would silently take a share of the connections; without it
         # the bind fails, and the listener's owner can be told.
@@ -76,10 +78,10 @@ def listener_of(port: ir.Port, gateway: str, settings: Settings) -> listener.Lis
     )
 
 
-def _filter_chain(chain: ir.Chain, port: ir.Port, gateway: str, settings: Settings) -> listener.FilterChain:
+def _filter_chain(chain: ir.Chain, shared: Any) -> listener.FilterChain:
     manager = listener.Filter(
         name="envoy.filters.network.http_connection_manager",
-        typed_config=pack(_connection_manager(chain.name, port, gateway, settings)),
+        typed_config=pack_merged(_own_of_chain(chain.name), shared),
     )
     if not chain.certificates:
         return listener.FilterChain(filters=[manager])
@@ -91,11 +93,15 @@ def _filter_chain(chain: ir.Chain, port: ir.Port, gateway: str, settings: Settin
     )
 
 
-def _connection_manager(name: str, port: ir.Port, gateway: str, settings: Settings) -> hcm.HttpConnectionManager:
+def _own_of_chain(name: str) -> hcm.HttpConnectionManager:
+    """Return what each chain has for itself of its connection manager."""
     ads = core.ConfigSource(ads=core.AggregatedConfigSource(), resource_api_version=core.ApiVersion.V3)
-    return hcm.HttpConnectionManager(
-        stat_prefix=name,
-        rds=hcm.Rds(config_source=ads, route_config_name=name),
+    return hcm.HttpConnectionManager(stat_prefix=name, rds=hcm.Rds(config_source=ads, route_config_name=name))
+
+
+def _shared_by_chains(port: ir.Port, gateway: str, settings: Settings) -> Any:
+    """Return the rest of the connection managers: a port may have a chain for each of hundreds of hostnames."""
+    manager = hcm.HttpConnectionManager(
         http_filters=[each for feature in HTTP_FILTERS for each in feature(settings)],
         early_header_mutation_extensions=[_strip_client_headers()],
         local_reply_config=local_replies.local_reply_config(),
@@ -107,6 +113,7 @@ def _connection_manager(name: str, port: ir.Port, gateway: str, settings: Settin
         always_set_request_id_in_response=True,
         upgrade_configs=websocket.on_listener(),
     )
+    return pack(manager)
 
 
 def _strip_client_headers() -> core.TypedExtensionConfig:

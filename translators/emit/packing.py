@@ -21,6 +21,14 @@ def pack(message: betterproto2.Message) -> Any:
     return Any.pack(message)
 
 
+def pack_merged(message: betterproto2.Message, rest: Any) -> Any:
+    """Return the message in an Any together with the rest of its fields, which are packed already.
+
+    To append one encoding to another is to merge the messages (protobuf, Encoding, "Last One Wins").
+    """
+    return Any(type_url=rest.type_url, value=bytes(message) + rest.value)
+
+
 def pack_as(full_name: str, message: Message) -> Any:
     """Return a message of ours in an Any under the name of the message of Envoy's that it stands for."""
     return Any(type_url=TYPE_PREFIX + full_name, value=message.SerializeToString(deterministic=True))
