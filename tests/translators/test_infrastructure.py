@@ -457,10 +457,10 @@ metadata: {{name: {name}, namespace: shop, creationTimestamp: "{year}-01-01T00:0
 spec: {{gatewayClassName: {of}, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}
 """
 
+    settings = Settings(picker_services=True, controllers=frozenset({"example.com/ours"}), bootstrap=BOOTSTRAP)
+
     def made(*gateways: str) -> Provision:
-        settings = Settings(picker_services=True, controllers=frozenset({"example.com/ours"}), bootstrap=BOOTSTRAP)
-        gateway_needs, pickers = translate(world_of("".join(gateways)), settings, Memo()).needs
-        return provision(gateway_needs, pickers, INFRASTRUCTURE, {})
+        return provision(*translate(world_of("".join(gateways)), settings, Memo()).needs, INFRASTRUCTURE, {})
 
     first, second = gateway("a", "b-c", 2024), gateway("a-b", "c", 2025)
     both = made(first, second)
@@ -471,6 +471,8 @@ spec: {{gatewayClassName: {of}, listeners: [{{name: http, port: 80, protocol: HT
     assert text in lines
     assert len(lines) == len(both.objects)
     assert made(first).clashes == {}
+    needs = translate(world_of(second + first), settings, Memo()).needs
+    assert accounts(*needs, "") == {"shop/a": Account("shop", "a-b-c")}
 
 
 def test_forms_are_told_apart_by_their_hash() -> None:
