@@ -13,11 +13,14 @@ from envoy_data_plane.envoy.type.tracing import v3 as tracing
 from translators import ir
 from translators.emit.packing import milliseconds, pack
 from translators.headers import FIRST_BYTE, LOAD_BALANCING, MODEL, POINTSMAN, SERVED, served_key
-from translators.settings import PICKER_CLUSTER
+from translators.settings import MEBIBYTE, PICKER_CLUSTER
 
 # Until the entry arrives the picker counts the request as running, so entries are held back only for as long as
 # batching pays.
-FLUSH_INTERVAL = milliseconds(50)
+FLUSH_INTERVAL = milliseconds(10)
+# Bytes. While long bodies are on their way to the picker, on the same connection, nothing is flushed, and what is more
+# than this is dropped: the picker would count these requests as running. There are a thousand entries in it.
+_BUFFER = MEBIBYTE
 
 # Servers that stream send their headers at once, long before the first token: the entry's own times do not tell it.
 _FIRST_BYTE = tracing.CustomTag(tag=FIRST_BYTE, value="%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%")
@@ -53,6 +56,7 @@ def _log(gateway: str, cluster: str, *filters: accesslog.AccessLogFilter) -> acc
                     grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=cluster)),
                     transport_api_version=core.ApiVersion.V3,
                     buffer_flush_interval=FLUSH_INTERVAL,
+                    buffer_size_bytes=_BUFFER,
                     custom_tags=[_FIRST_BYTE],
                 ),
                 additional_request_headers_to_log=[MODEL],
