@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar, cast
 
 import grpc
 
-from pointsman.authority import Authority, Leaf, Side
+from pointsman.authority import Authority, Side
 from translators import identities
 from translators.infrastructure import ClientCertificate
 from xds import Sealed, seal
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type
 _IDENTITY = "type.googleapis.com/pointsman.picker.v1.Identity"
+
+T = TypeVar("T")
 
 
 def now() -> datetime:
@@ -27,7 +30,7 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class _Issued:
-    sealed: tuple[Sealed, ...]
+    made: object
     renew_at: datetime
 
 
@@ -39,7 +42,6 @@ class Identities:
         self._origin = origin
         self._clock = clock
         self._issued: dict[str, _Issued] = {}
-        self._accounts: dict[str, Leaf] = {}
         self._server, self._server_renew_at = self._certify()
 
     @property
@@ -70,24 +72,16 @@ class Identities:
         if changed:
             self._authority = authority
             self._issued.clear()
-            self._accounts.clear()
         if changed or moment >= self._server_renew_at:
             self._server, self._server_renew_at = self._certify()
         due = [name for name, each in self._issued.items() if moment >= each.renew_at]
         for name in due:
             del self._issued[name]
-        due_accounts = [name for name, each in self._accounts.items() if moment >= each.renew_at]
-        for name in due_accounts:
-            del self._accounts[name]
-        return changed or bool(due) or bool(due_accounts)
+        return changed or bool(due)
 
     def of_account(self, namespace: str, name: str) -> ClientCertificate:
         """Return what the pods of a service account prove themselves to the control plane by."""
-        full = identities.account_name(namespace, name)
-        leaf = self._accounts.get(full)
-        if leaf is None:
-            leaf = self._accounts[full] = self._authority.issue(full, "client", self._clock())
-        return ClientCertificate(leaf.chain, leaf.key)
+        return self._of(identities.account_name(namespace, name), "client", ClientCertificate)
 
     def of_envoy(self, gateway: str) -> tuple[Sealed, ...]:
         """Return what an Envoy of a Gateway ("namespace/name") meets pickers with."""
@@ -106,12 +100,13 @@ class Identities:
         made = identities.secrets(chain, key, self._authority.bundle)
         return tuple(seal(_SECRET, each.name, each, self._origin) for each in made)
 
-    def _of(self, name: str, side: Side, seal_up: Callable[[bytes, bytes], tuple[Sealed, ...]]) -> tuple[Sealed, ...]:
+    def _of(self, name: str, side: Side, make: Callable[[bytes, bytes], T]) -> T:
         found = self._issued.get(name)
         if found is None:
             leaf = self._authority.issue(name, side, self._clock())
-            found = self._issued[name] = _Issued(seal_up(leaf.chain, leaf.key), leaf.renew_at)
-        return found.sealed
+            found = self._issued[name] = _Issued(make(leaf.chain, leaf.key), leaf.renew_at)
+        # A name is of one kind, and what is made of its certificate, too.
+        return cast("T", found.made)
 
     def _certify(self) -> tuple[grpc.ServerCertificateConfiguration, datetime]:
         leaf = self._authority.issue(identities.CONTROL_PLANE, "server", self._clock())

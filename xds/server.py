@@ -215,7 +215,7 @@ class AdsServer:
     def _receive(self, client: _Client, message: DeltaDiscoveryRequest) -> None:
         self._deliver(self._group.receive(client.stream, read(message)))
         for refusal in client.stream.take_refusals():
-            self._on_nack(Nack.of(client.peer, refusal.sealed, refusal.message, refusal.held))
+            self._on_nack(Nack.of(client.peer, refusal))
 
     def _join(self, client: _Client) -> None:
         self._clients[id(client.stream)] = client

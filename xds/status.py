@@ -6,6 +6,7 @@ from typing import Self
 
 from xds.snapshot import Sealed
 from xds.stream import Stream
+from xds.subscription import Rejection
 
 PICKER = "picker"
 ENVOY = "envoy"
@@ -40,9 +41,12 @@ class Nack:
     held: Sealed | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, peer: Peer, sealed: Sealed, message: str, held: Sealed | None) -> Self:
-        """Make one."""
-        return cls(peer, sealed.type_url, sealed.name, sealed.version, sealed.origin, message, sealed, held)
+    def of(cls, peer: Peer, rejection: Rejection) -> Self:
+        """Say whose it is."""
+        sealed = rejection.sealed
+        return cls(
+            peer, sealed.type_url, sealed.name, sealed.version, sealed.origin, rejection.message, sealed, rejection.held
+        )
 
 
 NackHandler = Callable[[Nack], None]
@@ -95,7 +99,7 @@ def _types(stream: Stream) -> list[TypeStatus]:
 
 def _nacks(peer: Peer, stream: Stream) -> list[Nack]:
     return [
-        Nack.of(peer, rejection.sealed, rejection.message, rejection.held)
+        Nack.of(peer, rejection)
         for _, subscription in sorted(stream.subscriptions.items())
         for _, rejection in sorted(subscription.rejected.items())
     ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from xds.order import removal_stage, update_order, update_stage
 from xds.snapshot import Sealed, Snapshot
-from xds.subscription import Pending, Subscription
+from xds.subscription import Pending, Rejection, Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,6 @@ class Response:
     nonce: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A resource that the client refused; it is not sent again until it changes.
-
-    held: what the client accepted of that name before, where that is known.
-    """
-
-    sealed: Sealed
-    message: str
-    held: Sealed | None = None
-
-
 @dataclass(slots=True, eq=False)
 class Stream:
     """One client's stream.  It is silent until there is a snapshot: to know nothing is not to have nothing."""
@@ -54,7 +42,7 @@ class Stream:
     snapshot: Snapshot | None = None
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     # The resources refused since they were last taken by `take_refusals`.
-    _refusals: list[Refusal] = field(default_factory=list)
+    _refusals: list[Rejection] = field(default_factory=list)
     _sent: int = 0
     # Whether a response was answered.  A client that comes back sends the first requests of all types before it
     # answers anything, so that from then on it is known what it holds.
@@ -83,7 +71,7 @@ class Stream:
         """End the stream; nothing is sent any more."""
         self._closed = True
 
-    def take_refusals(self) -> tuple[Refusal, ...]:
+    def take_refusals(self) -> tuple[Rejection, ...]:
         """Return the resources refused since the last call."""
         refusals, self._refusals = tuple(self._refusals), []
         return refusals
@@ -126,9 +114,7 @@ class Stream:
 
     def _answer(self, subscription: Subscription, error: str | None) -> None:
         if error is not None:
-            held = subscription.accepted
-            refused = subscription.reject(error)
-            self._refusals.extend(Refusal(sealed, error, held.get(sealed.name)) for sealed in refused)
+            self._refusals.extend(subscription.reject(error))
             return
         subscription.accept()
 

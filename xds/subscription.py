@@ -17,7 +17,10 @@ _UNKNOWN = ""
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The client's refusal of one resource; `held` is what it accepted of that name before, where that is known."""
+    """The client's refusal of one resource, which is not sent again until it changes.
+
+    held: what it accepted of that name before, where that is known.
+    """
 
     sealed: Sealed
     message: str
@@ -241,8 +244,8 @@ class Subscription:
             self.rejected.pop(sealed.name, None)
         return accepted
 
-    def reject(self, message: str) -> tuple[Sealed, ...]:
-        """Take a NACK; return the resource at fault, once it is known.
+    def reject(self, message: str) -> tuple[Rejection, ...]:
+        """Take a NACK; return that of the resource at fault, once it is known.
 
         Envoy takes in some of a refused response (CDS and LDS go on after a bad resource, RDS and EDS stop at it) and
         does not say which, so the response is halved and sent again: an innocent resource is not held back.
@@ -255,11 +258,10 @@ class Subscription:
             middle = len(names) // 2
             self.batches[:0] = [tuple(names[:middle]), tuple(names[middle:])]
             return ()
-        for sealed in suspects:
-            if not self._is_current(sealed.name, sealed.version):
-                continue
-            self.rejected[sealed.name] = Rejection(sealed, message, self.accepted.get(sealed.name))
-        return tuple(suspects)
+        found = tuple(Rejection(sealed, message, self.accepted.get(sealed.name)) for sealed in suspects)
+        current = (each for each in found if self._is_current(each.sealed.name, each.sealed.version))
+        self.rejected.update((each.sealed.name, each) for each in current)
+        return found
 
     def _answered(self) -> Outstanding:
         if self.outstanding is None:

@@ -7,6 +7,7 @@ from manifests import world_of
 from pointsman.blame import origin_of
 from translators import Memo, Settings, translate
 from xds import ENVOY, Nack, Peer, Sealed, seal
+from xds.subscription import Rejection
 
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
@@ -36,7 +37,7 @@ def served(memo: Memo, routes: Mapping[str, str], kind: str = ROUTES) -> Sealed:
 
 
 def blamed(refused: Sealed, held: Sealed | None) -> str:
-    return origin_of(Nack.of(PEER, refused, "no", held))
+    return origin_of(Nack.of(PEER, Rejection(refused, "no", held)))
 
 
 def test_the_routes_that_are_new_are_named_before_the_gateway() -> None:
