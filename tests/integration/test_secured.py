@@ -121,21 +121,12 @@ async def test_strangers_are_refused_and_certificates_renewed_while_requests_go_
     async with model_server() as upstream:
         secured = Secured(tmp_path, upstream, authority, today - 3 * DAY)
         async with secured.running():
-
-            async def served() -> bool:
-                return await ask(secured.port) == "served"
-
-            await until(served)
+            await _until_served(secured)
             await _who_is_refused(secured)
             async with asking(secured.port) as answers:
                 await _leaves_are_renewed(secured, today)
                 await _roots_are_renewed(secured, today)
-                answered = answers.total()
-
-                async def more() -> bool:
-                    return answers.total() > answered + 3
-
-                await until(more)
+                await _until_more(answers)
             assert set(answers) == {"served"}
             shown = [await secured.admin(path) for path in ("config_dump?include_eds", "certs", "stats")]
             logs = [(tmp_path / "envoy.log").read_text(), _log_of(secured)]
@@ -143,6 +134,23 @@ async def test_strangers_are_refused_and_certificates_renewed_while_requests_go_
                 assert "PRIVATE KEY" not in text
                 assert not any(token in text for token in secured.asked)
             assert "pointsman/identity" in shown[0]
+
+
+async def _until_served(secured: Secured) -> None:
+    async def served() -> bool:
+        return await ask(secured.port) == "served"
+
+    await until(served)
+
+
+async def _until_more(answers: Counter[str]) -> None:
+    """Wait for answers of requests made from now on."""
+    answered = answers.total()
+
+    async def more() -> bool:
+        return answers.total() > answered + 3
+
+    await until(more)
 
 
 async def _who_is_refused(secured: Secured) -> None:
@@ -179,22 +187,13 @@ async def test_certificates_of_accounts_are_renewed_without_a_dropped_stream(tmp
     async with model_server() as upstream:
         secured = Secured(tmp_path, upstream, Authority.new(today - 6 * 365 * DAY), today - 3 * DAY, mutual=True)
         async with secured.running():
-
-            async def served() -> bool:
-                return await ask(secured.port) == "served"
-
-            await until(served)
+            await _until_served(secured)
             assert {each.peer.group for each in secured.server.status()} == {OWN, secured.picker_group}
             await _who_is_refused_with_certificates(secured, today)
             async with asking(secured.port) as answers:
                 await _accounts_are_renewed(secured, today)
                 await _accounts_of_a_new_root(secured, today)
-                answered = answers.total()
-
-                async def more() -> bool:
-                    return answers.total() > answered + 3
-
-                await until(more)
+                await _until_more(answers)
             assert set(answers) == {"served"}
             shown = [await secured.admin(path) for path in ("config_dump?include_eds", "certs", "stats")]
             for text in (*shown, (tmp_path / "envoy.log").read_text(), _log_of(secured)):
