@@ -14,7 +14,7 @@ examples: $(READY)
 # The tests with real Envoy run one after the other, since some of them hold the gateway to times. Those on Kubernetes
 # need Linux and root, and Go or ready binaries; POINTSMAN_KUBERNETES=0 does without. Many tests watch real processes, and
 # a machine that stands still for a moment breaks them: one that fails is run once more, and the summary names it (RERUN).
-TWICE := --reruns 1 -rR
+TWICE := --reruns 1 -rRs
 test: lint fast
 	$(BIN)/python -m pytest tests/integration $(TWICE)
 	$(BIN)/python -m pytest tests/kubernetes $(TWICE)
